@@ -1,0 +1,84 @@
+# Bare `make` prints what there is. Variables: make reproduce PROFILE=smoke SEED=1 SET="rl.steps=20"
+
+PYTHON ?= python3
+PROFILE ?= cpu
+DATASET ?= sample
+DATA_DIR ?=
+SEED ?= 0
+SET ?=
+export PROFILE DATASET DATA_DIR SEED SET
+
+STAGES := 01 02 03 04 05 06
+VENV := .venv
+PY := $(VENV)/bin/python
+# Named after the content of what it installs: a changed pin is a new stamp, a touched file is not.
+STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
+PIPELINE = $(PY) -m r4t_utils.pipeline --profile "$$PROFILE" --dataset "$$DATASET" --data-dir "$$DATA_DIR" \
+	--seed "$$SEED" --set "$$SET"
+
+.PHONY: help setup reproduce $(STAGES) figures notebooks test lint lab clean distclean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make setup       build the private environment in $(VENV) (the other targets do so when needed)'
+	@echo 'make reproduce   run the six notebooks; what is fresh is skipped'
+	@echo 'make 01 .. 06    run one notebook; the ones before it must be fresh'
+	@echo 'make figures     draw the figures from recorded results, without training'
+	@echo 'make notebooks   copy the outputs of the default run into notebooks/'
+	@echo 'make test        unit tests, then the six notebooks from scratch in a scratch folder'
+	@echo 'make lint        ruff'
+	@echo 'make lab         open the notebooks in JupyterLab'
+	@echo 'make clean       remove artifacts and caches; results stay'
+	@echo 'make distclean   the same, and the environment'
+	@echo
+	@echo 'Variables, with their values now:'
+	@printf '  %-18s %s\n' "PROFILE=$$PROFILE" 'smoke, cpu, gpu or paper' \
+		"DATASET=$$DATASET" 'sample or polyvore' "DATA_DIR=$$DATA_DIR" 'folder of a real data set' \
+		"SEED=$$SEED" 'a whole number' "SET=$$SET" 'settings, such as SET="rl.steps=20 folm.k=8"'
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+		"error: $(PYTHON) is missing or older than 3.11; install Python 3.11 or later, or name one: make PYTHON=python3.12" \
+		>&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
+		"error: $(PYTHON) cannot make environments; on Debian or Ubuntu install the package python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(STAMP)
+
+reproduce: setup
+	@$(PIPELINE)
+
+$(STAGES): setup
+	@$(PIPELINE) --only $@
+
+figures: setup
+	@$(PY) -m r4t_utils.plots --profile "$$PROFILE" --dataset "$$DATASET"
+
+notebooks: setup
+	@$(PY) -m r4t_utils.publish
+
+# One invocation, so that the last line counts everything; notebooks come after the unit tests, in order.
+test: setup
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	R4T_ARTIFACTS="$$scratch/artifacts" R4T_RESULTS="$$scratch/results" R4T_PROGRESS="$$scratch/progress" \
+	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1 \
+	$(PY) -m pytest tests $(sort $(wildcard notebooks/0*.ipynb)) \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=3600
+
+lint: setup
+	$(PY) -m ruff check
+
+lab: setup
+	$(VENV)/bin/jupyter lab notebooks
+
+clean:
+	rm -rf artifacts .pytest_cache .ruff_cache .hypothesis r4t_utils.egg-info
+	find . -name $(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
