@@ -1,0 +1,184 @@
+"""Training the denoiser: Eq. 9 with rows permuted, queries dropped, Adam, warm-up cosine and an EMA.
+
+All randomness of step n (batch, noise, permutation, dropout) follows from (seed, n) alone. So a run that was
+killed and resumed needs no random state to be stored, and ends with the same bits as one that was not.
+"""
+
+import copy
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .checkpoint import RunState
+
+LEVELS = 8  # noise levels at which the validation loss is reported
+VALIDATION_SETS = 64  # size of the validation batch where none is given
+
+
+def set_loss(denoiser, Z: Tensor, z_q: Tensor, sigma: Tensor, noise: Tensor,
+             keep: Tensor | None = None) -> Tensor:
+    """Eq. 9 for each set: λ(σ) ‖D(Z + σn; σ, z_q) - Z‖² / (L d), shape (B,).
+
+    Dividing by the size of a set moves no minimum; the best linear guess then scores 1, whatever σ.
+
+    Args:
+        Z: clean sets (B, L, d). z_q (B, d). sigma (B,). noise (B, L, d). keep (B,): queries not dropped.
+    """
+    error = denoiser(Z + sigma[:, None, None] * noise, sigma, z_q, keep) - Z
+    return denoiser.schedule.weight(sigma) * error.square().mean(dim=(1, 2))
+
+
+def learning_rate(step: int, peak: float, warmup: int, steps: int) -> float:
+    """Linear from 0 to `peak` over `warmup` steps, then half a cosine down to 0 at `steps`."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
+
+
+def ema_decay(step: int, decay: float) -> float:
+    """Decay of the weight average after update `step` (from 0): min(decay, (1 + step) / (10 + step)).
+
+    The ramp forgets the initial weights in short runs; it ends after 10 / (1 - decay) updates.
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
+class Pairs:
+    """The data set {(z_q, Z)}: several fan-outs a query, each query stored once. Draws uniform pairs.
+
+    Args:
+        targets: (Q, F, L, d), or (Q, L, d) for one fan-out a query. z_q: (Q, d).
+        counts: how many of a query's F fan-outs are valid (the first ones), (Q,); all of them if None.
+    """
+
+    def __init__(self, targets, z_q, counts=None):
+        targets, self.z_q = torch.as_tensor(targets), torch.as_tensor(z_q)
+        self.targets = targets[:, None] if targets.ndim == 3 else targets
+        if self.targets.ndim != 4 or self.targets.shape[0] != len(self.z_q):
+            raise ValueError(f"targets have shape {tuple(targets.shape)} and z_q {tuple(self.z_q.shape)}: "
+                             "must be (Q, F, L, d) or (Q, L, d), and (Q, d)")
+        Q, F = self.targets.shape[:2]
+        counts = torch.full((Q,), F) if counts is None else torch.as_tensor(counts)
+        if counts.shape != (Q,) or counts.min() < 0 or counts.max() > F:
+            raise ValueError(f"counts must hold one number from 0 to F={F} for each of the {Q} queries")
+        self.pairs = (torch.arange(F) < counts[:, None]).nonzero()
+        if not len(self.pairs):
+            raise ValueError("no query has a valid fan-out; synthesise pairs first")
+
+    def __call__(self, size: int) -> tuple[Tensor, Tensor]:
+        q, f = self.pairs[torch.randint(len(self.pairs), (size,))].unbind(1)
+        return self.targets[q, f], self.z_q[q]
+
+
+def train(denoiser, targets, z_q, settings, *, counts=None, seed: int = 0, validation=None,
+          eval_every: int = 0, on_eval: Callable | None = None, folder: str | Path | None = None,
+          checkpoint_every: int = 0, label: str = "diffusion") -> dict[str, list[dict]]:
+    """Train the denoiser in place; afterwards it holds the averaged (EMA) weights, in evaluation mode.
+
+    Args:
+        targets, z_q, counts: the data, as `Pairs` takes them; or targets is a callable that gives a batch,
+            `targets(size) -> (Z, z_q)`, drawn with torch's global random state, and z_q is None.
+        settings: the section `diffusion` (steps, batch_size, peak_lr, warmup_steps, ema, condition_drop).
+        validation: (Z (V, L, d), z_q (V, d)) for the loss by noise level; a fixed training batch if None.
+        eval_every: steps between evaluations (there is always one after the last step).
+        on_eval: called with (step, averaged denoiser) at each evaluation.
+        folder, checkpoint_every: where and how often to store the run's state; a run finds it and goes on.
+
+    Returns:
+        "loss": rows step, loss; "loss_by_sigma": rows step, sigma, loss (averaged weights, fixed noise).
+
+    Raises:
+        ValueError: data of the wrong shape, settings out of range, or a stored state of another run.
+        FloatingPointError: the loss is not finite.
+    """
+    from r4t_utils.progress import Bar
+
+    _check(settings)
+    batch = targets if callable(targets) else Pairs(targets, z_q, counts)
+    device = next(denoiser.parameters()).device
+    ema = copy.deepcopy(denoiser).eval().requires_grad_(False)
+    optimiser = torch.optim.Adam(denoiser.parameters(), lr=settings.peak_lr, fused=True)
+    run = RunState(denoiser, ema, optimiser, settings, seed, folder)
+    start, history = run.resume()
+
+    forked = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=forked), Bar(settings.steps, label) as bar:
+        _seed(seed, -1)
+        probe = _probe(denoiser, validation or batch(VALIDATION_SETS), device)
+        bar.update(start)
+        for step in range(start, settings.steps):
+            _seed(seed, step)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(step, settings.peak_lr, settings.warmup_steps, settings.steps)
+            denoiser.train()
+            loss = _step_loss(denoiser, batch, settings, device)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            update_ema(ema, denoiser, ema_decay(step, settings.ema))
+            done, value = step + 1, loss.item()
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the loss is {value} at step {done}; lower "
+                                         f"peak_lr={settings.peak_lr}")
+            history["loss"].append({"step": done, "loss": value})
+            bar.update(1, loss=value)
+            if done == settings.steps or (eval_every and done % eval_every == 0):
+                history["loss_by_sigma"] += [{"step": done, **row} for row in _losses(ema, *probe)]
+                if on_eval:
+                    on_eval(done, ema)
+            if folder and checkpoint_every and done % checkpoint_every == 0:
+                run.store(done, history)
+    denoiser.load_state_dict(ema.state_dict())
+    denoiser.eval()
+    return history
+
+
+@torch.no_grad()
+def update_ema(ema, denoiser, decay: float) -> None:
+    """ema <- decay · ema + (1 - decay) · denoiser, for every weight."""
+    for average, weight in zip(ema.parameters(), denoiser.parameters()):
+        average.lerp_(weight, 1 - decay)
+
+
+def _step_loss(denoiser, batch, settings, device) -> Tensor:
+    Z, z_q = (part.to(device, torch.float32) for part in batch(settings.batch_size))
+    order = torch.rand(Z.shape[:2], device=device).argsort(dim=1)  # a set has no order: permute its rows
+    Z = Z.gather(1, order[:, :, None].expand_as(Z))
+    sigma = denoiser.schedule.training_sigma(len(Z)).to(device)
+    keep = torch.rand(len(Z), device=device) >= settings.condition_drop
+    return set_loss(denoiser, Z, z_q, sigma, torch.randn_like(Z), keep).mean()
+
+
+def _probe(denoiser, validation, device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Validation sets, their queries, one noise, and the middles of LEVELS equal parts of the range ln σ."""
+    Z, z_q = (torch.as_tensor(part).to(device, torch.float32) for part in validation)
+    low, high = math.log(denoiser.schedule.sigma_min), math.log(denoiser.schedule.top)
+    middles = (torch.arange(LEVELS, device=device) + 0.5) / LEVELS
+    return Z, z_q, torch.randn_like(Z), torch.exp(low + (high - low) * middles)
+
+
+@torch.no_grad()
+def _losses(ema, Z, z_q, noise, levels) -> list[dict[str, float]]:
+    return [{"sigma": level.item(), "loss": set_loss(ema, Z, z_q, level.expand(len(Z)), noise).mean().item()}
+            for level in levels]
+
+
+def _seed(seed: int, step: int) -> None:
+    """Seed torch for one step. Hashed, since torch's CPU generator looks at 32 bits of its seed only."""
+    digest = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=4).digest()
+    torch.manual_seed(int.from_bytes(digest, "little"))
+
+
+def _check(settings) -> None:
+    for name, low in (("steps", 1), ("batch_size", 1), ("warmup_steps", 0)):
+        if getattr(settings, name) < low:
+            raise ValueError(f"{name}={getattr(settings, name)}: must be at least {low}")
+    if not settings.peak_lr > 0:
+        raise ValueError(f"peak_lr={settings.peak_lr}: must be above 0; the paper has 3e-4")
+    for name in ("ema", "condition_drop"):
+        if not 0 <= getattr(settings, name) <= 1:
+            raise ValueError(f"{name}={getattr(settings, name)}: must be in [0, 1]")
