@@ -1,0 +1,178 @@
+"""Eq. 1-5: what the fan-out policy is rewarded for. NumPy, batched over any leading axes.
+
+A fan-out that holds fewer than k sub-queries is scored through `present`, a mask over its k slots.
+An empty slot counts as the worst value that any sub-query could have had there: distance 2 and
+cosine -1, the extremes for unit vectors, and no entropy. So leaving a sub-query out never raises a
+term, whatever the sub-query would have been, and a policy gains nothing from short answers. A
+malformed fan-out has no slot present and gets the lowest value of each term.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+DIVERSITIES = ("vendi", "vendi_over_k", "standardised")
+WORST_DISTANCE = 2.0  # between opposite unit vectors
+WORST_COSINE = -1.0
+
+
+class Reward(NamedTuple):
+    """Eq. 1: the weighted `total`, and its three terms before weighting or scaling (`div` in 1..k)."""
+
+    total: np.ndarray
+    ground: np.ndarray
+    div: np.ndarray
+    align: np.ndarray
+
+
+class Scales(NamedTuple):
+    """What one unit of each term is worth: its standard deviation over zero-shot fan-outs."""
+
+    ground: float
+    div: float
+    align: float
+
+
+def _present(present, shape: tuple) -> np.ndarray:
+    if present is None:
+        return np.ones(shape, bool)
+    present = np.asarray(present)
+    if present.dtype != bool or present.shape != shape:
+        raise ValueError(
+            f"present is {present.dtype} {present.shape}; it must be bool {shape}, one flag for each "
+            "sub-query slot. Build it from the parsed fan-outs."
+        )
+    return present
+
+
+def _unit(name: str, X, present=None) -> np.ndarray:
+    """X as float64 after checking that its (present) rows have norm 1; empty slots become zero rows."""
+    X = np.asarray(X, np.float64)
+    if present is not None:
+        X = np.where(present[..., None], X, 0.0)
+    norm = np.linalg.norm(X, axis=-1)
+    bad = ~(np.abs(norm - 1.0) < 1e-3) & (True if present is None else present)
+    if bad.any():
+        raise ValueError(
+            f"{name} has a row of norm {norm[bad].flat[0]:.4g}; every embedding must have norm 1. "
+            "Normalise the rows, or mark empty slots in present."
+        )
+    return X
+
+
+def vendi(E, present=None) -> np.ndarray:
+    """Vendi score, Eq. 2: exp of the entropy of the eigenvalues of E E^T / k.
+
+    E: (..., k, d) unit rows; present: optional (..., k) bool. Returns (...), in 1 (all rows equal) to
+    k (all orthogonal). With m < k rows present it is V_m^(m/k): the entropy of a mixture is concave,
+    so this is a lower bound on the score after any filling of the empty slots. Raises ValueError for
+    rows that are not of unit norm.
+    """
+    E = np.asarray(E)
+    if E.ndim < 2 or E.shape[-2] == 0:
+        raise ValueError(f"E has shape {E.shape}; it must be (..., k, d) with k of 1 or more.")
+    k = E.shape[-2]
+    present = _present(present, E.shape[:-1])
+    E = _unit("E", E, present)
+    m = present.sum(-1)
+    K = E @ np.swapaxes(E, -1, -2) / np.maximum(m, 1)[..., None, None]
+    p = np.clip(np.linalg.eigvalsh(K), 0.0, None)
+    entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(-1)
+    return np.clip(np.exp(entropy * m / k), 1.0, k)
+
+
+def ground(nearest_distance, present=None) -> np.ndarray:
+    """Groundedness, Eq. 3: 1 - mean distance from each sub-query to its nearest content.
+
+    nearest_distance: (..., k) Euclidean distances between unit vectors, in 0..2; present: optional
+    (..., k) bool. Returns (...), in -1..1. Raises ValueError for a distance outside 0..2.
+    """
+    distance = np.asarray(nearest_distance, np.float64)
+    distance = np.where(_present(present, distance.shape), distance, WORST_DISTANCE)
+    good = (distance >= 0) & (distance <= WORST_DISTANCE + 1e-3)
+    if not good.all():
+        raise ValueError(
+            f"nearest_distance holds {distance[~good].flat[0]:.4g}; distances of unit vectors are in 0..2. "
+            "Pass Euclidean distances, not squared distances or inner products."
+        )
+    return 1.0 - distance.mean(-1)
+
+
+def align(Q, z_q, present=None) -> np.ndarray:
+    """Alignment, Eq. 4: mean cosine between the sub-queries and the query.
+
+    Q: (..., k, d) and z_q: (..., d), unit rows; present: optional (..., k) bool. Returns (...), in
+    -1..1. Raises ValueError for rows that are not of unit norm.
+    """
+    Q = np.asarray(Q)
+    present = _present(present, Q.shape[:-1])
+    Q, z_q = _unit("Q", Q, present), _unit("z_q", z_q)
+    cosine = np.einsum("...kd,...d->...k", Q, z_q)
+    return np.where(present, cosine, WORST_COSINE).mean(-1)
+
+
+def component_scales(reward: Reward) -> Scales:
+    """Standard deviation of each term of `reward`, taken over all the (zero-shot) fan-outs it holds.
+
+    Raises ValueError when a term does not vary, because nothing could be divided by it.
+    """
+    scales = Scales(*(float(np.std(term)) for term in (reward.ground, reward.div, reward.align)))
+    _check_scales(scales)
+    return scales
+
+
+def _check_scales(scales) -> None:
+    if scales is None or not all(np.isfinite(s) and s > 1e-9 for s in scales):
+        raise ValueError(
+            f"scales is {scales}; diversity='standardised' needs three standard deviations above 0. "
+            "Take them with component_scales over many different zero-shot fan-outs."
+        )
+
+
+def composite(nearest_distance, C, Q, z_q, *, lambda_g=0.6, lambda_d=0.2, lambda_a=0.2,
+              diversity="vendi", scales: Scales | None = None, present=None) -> Reward:
+    """Reward of OAR fan-outs, Eq. 1: lambda_g r_ground + lambda_d r_div + lambda_a r_align.
+
+    nearest_distance: (..., k); C: (..., k, d) the representative (top-1) content of each sub-query;
+    Q: (..., k, d) sub-queries; z_q: (..., d) the query; present: optional (..., k) bool, all False for
+    a malformed fan-out. `diversity` says how the terms, whose ranges differ, are added:
+      "vendi"         r_div in 1..k, as printed in Eq. 2;
+      "vendi_over_k"  r_div / k, in 1/k..1;
+      "standardised"  each of the three terms divided by its standard deviation in `scales`.
+    Returns a Reward of arrays (...). Raises ValueError for an unknown setting, negative or non-finite
+    weights, or scales missing where they are needed.
+    """
+    if diversity not in DIVERSITIES:
+        raise ValueError(f"diversity is {diversity!r}; it must be one of {', '.join(DIVERSITIES)}.")
+    weights = np.array([lambda_g, lambda_d, lambda_a], np.float64)
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"weights are {weights.tolist()}; the three lambdas must be 0 or more.")
+    k = np.shape(C)[-2]
+    r = ground(nearest_distance, present), vendi(C, present), align(Q, z_q, present)
+    if diversity == "standardised":
+        _check_scales(scales)
+        unit = np.array(scales)
+    else:
+        unit = np.array([1.0, float(k) if diversity == "vendi_over_k" else 1.0, 1.0])
+    g, v, a = weights / unit
+    return Reward(g * r[0] + v * r[1] + a * r[2], *r)
+
+
+def coverage(Y: Sequence, retrieved) -> np.ndarray:
+    """Reward of WSCR fan-outs, Eq. 5: |Y n R(Q)| / |Y|.
+
+    Y: B reference sets of item ids, each of 1 or more; retrieved: B arrays of ids of any shape, the
+    union of a fan-out's results with repeats allowed and -1 where a slot holds nothing. Returns (B,),
+    in 0..1. An empty slot retrieves nothing, so leaving a sub-query out never raises the reward.
+    Raises ValueError for an empty reference set or lengths that differ.
+    """
+    if len(Y) != len(retrieved):
+        raise ValueError(f"{len(Y)} reference sets for {len(retrieved)} results; there must be one for each.")
+    out = np.empty(len(Y))
+    for b, (y, found) in enumerate(zip(Y, retrieved)):
+        y = np.unique(np.asarray(y, np.int64))
+        if y.size == 0 or y[0] < 0:
+            raise ValueError(f"reference set {b} is {y.tolist()}; it needs at least one id, none negative.")
+        out[b] = np.isin(y, np.asarray(found, np.int64).ravel()).mean()
+    return out
