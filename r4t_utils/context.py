@@ -51,13 +51,7 @@ def context(profile: str = "cpu", dataset: str = "sample", data_dir: str = "", s
         raise SettingsError(f"seed={seed!r} is not a whole number from 0 to 2**32 - 1")
     folder = _data_folder(dataset, data_dir)
     return Context(profile, dataset, folder, seed, " ".join(overrides.split()), settings,
-                   _label(dataset, folder))
-
-
-def _label(dataset: str, folder: Path | None) -> str:
-    if hasattr(datasets, "label"):
-        return datasets.label(dataset, folder)
-    return dataset if folder is None else f"{dataset}-subset"
+                   datasets.label(dataset, folder))
 
 
 def _data_folder(dataset: str, data_dir: str) -> Path | None:

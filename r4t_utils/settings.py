@@ -20,7 +20,6 @@ def _one_of(*choices):
 
 @dataclass(frozen=True)
 class CorpusSettings:
-    n_items: int = _within(100)
     n_outfits: int = _within(20)
     n_oar_queries: int = _within(20)
     n_wscr_queries: int = _within(20)

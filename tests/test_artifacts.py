@@ -62,7 +62,7 @@ def test_a_finished_stage_is_complete_and_can_be_read(made):
 def test_finish_lists_files_and_table_lists_settings(folders):
     run = begin(FIRST)
     run.path("a.json").write_bytes(b"x" * 1500)
-    assert "n_items" in set(run.table().setting)
+    assert "n_outfits" in set(run.table().setting)
     assert run.finish().to_dict("records") == [{"file": "a.json", "kB": 1.5}]
     with pytest.raises(ArtifactError, match="finished"):
         run.path("late.json")

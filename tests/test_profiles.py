@@ -34,7 +34,7 @@ def test_paper_profile_is_table_3():
     assert (diffusion.sigma_min, diffusion.sigma_max, diffusion.sigma_data) == (1e-4, 80, 0.088)
     assert (diffusion.condition_drop, diffusion.guidance, diffusion.sampler) == (0.1, 0.1, "sde")
     assert s.encoder.d == 128
-    assert math.isclose(s.evaluation.pool_fraction * s.corpus.n_items, 5000, rel_tol=1e-3)
+    assert math.isclose(s.evaluation.pool_fraction * 142_472, 5000, rel_tol=1e-3)
 
 
 def test_overrides_replace_values_of_every_kind():

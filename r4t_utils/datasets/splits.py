@@ -1,0 +1,63 @@
+"""Near-duplicate queries and the 8:1:1 split that keeps them together (set-up of the paper, Section 3)."""
+
+import re
+from collections import defaultdict
+
+import numpy as np
+
+# Words that carry no topic: two queries that differ in these alone ask for the same thing.
+GENERIC = frozenset("a an and for in of on the to with my i is what wear look looks style styles outfit outfits "
+                    "fashion ensemble idea ideas vibes energy feeling set".split())
+
+
+def topic_words(query: str) -> frozenset[str]:
+    """Lower-case words of a query without plural endings and generic words."""
+    words = (re.sub(r"(?<=[a-z]{3})s$", "", word) for word in re.findall(r"[a-z0-9]+", query.lower()))
+    return frozenset(word for word in words if word not in GENERIC)
+
+
+def near_duplicate_groups(queries: list[str], keys: list[str] | None = None, threshold: float = 0.8) -> np.ndarray:
+    """Group number of every query; queries in one group must not be split.
+
+    Two queries share a group when their topic words overlap (Jaccard) by at least ``threshold``, when their
+    ``keys`` are equal, or when a chain of such pairs joins them.
+    """
+    words = [topic_words(query) for query in queries]
+    parent = list(range(len(queries)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first_with_key: dict = {}
+    holders = defaultdict(list)
+    for i, own in enumerate(words):
+        if keys is not None:
+            parent[root(i)] = root(first_with_key.setdefault(keys[i], i))
+        shared: dict[int, int] = defaultdict(int)
+        for word in own:
+            for j in holders[word]:
+                shared[j] += 1
+            holders[word].append(i)
+        for j, common in shared.items():
+            if common >= threshold * len(own | words[j]):
+                parent[root(i)] = root(j)
+        if not own:  # nothing but generic words: all of these are one request
+            parent[root(i)] = root(first_with_key.setdefault(("", "generic"), i))
+    return np.array([root(i) for i in range(len(queries))])
+
+
+def split_811(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """"train", "validation" or "test" for every query: 8:1:1 of the queries, whole groups only."""
+    names, counts = np.unique(groups, return_counts=True)
+    order = rng.permutation(len(names))
+    total, share = counts.sum(), {}
+    seen = {"train": 0, "validation": 0, "test": 0}
+    target = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    for i in order:  # each group goes where the shortfall, as a share of the target, is largest
+        split = max(seen, key=lambda s: 1 - seen[s] / (target[s] * total))
+        seen[split] += counts[i]
+        share[names[i]] = split
+    return np.array([share[g] for g in groups])
