@@ -57,6 +57,8 @@ def parse(text: str, k: int) -> Fanout:
     if not isinstance(listed, list) or not all(isinstance(q, str) for q in listed):
         return Fanout([], "not a list of strings")
     queries = [" ".join(q.split()) for q in listed]
+    if any("\ud800" <= character <= "\udfff" for q in queries for character in q):
+        return Fanout([], "not text")  # half a character: no encoder takes it
     if not all(0 < len(q.split()) <= MAX_WORDS for q in queries):
         return Fanout([], "empty or overlong query")
     if len(queries) < k:
@@ -120,7 +122,7 @@ class Folm:
                 label: str = "", batch_size: int = 256) -> list[list[Fanout]]:
         """n parsed fan-outs for each query: ``answer[i][j]``."""
         prompts = [self.prompt(task, query) for query in queries for _ in range(n)]
-        texts = self.complete(prompts, temperature or self.settings.temperature, seed, batch_size, label)
+        texts = self.complete(prompts, self.settings.temperature if temperature is None else temperature, seed, batch_size, label)
         parsed = [parse(text, self.settings.k) for text in texts]
         return [parsed[i : i + n] for i in range(0, len(parsed), n)]
 

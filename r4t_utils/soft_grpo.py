@@ -128,9 +128,9 @@ def train(policy: Folm, task: str, queries: list[str], reward: SetReward, settin
 def _curves(logged: list[dict], scored: list[dict], settings) -> list[dict]:
     """Joins the trainer's rows (one a step) with the reward's (one a sampling round)."""
     updates = settings.steps_per_generation * settings.num_iterations
-    rows = []
+    rows, tokens = [], float("nan")
     for row in (row for row in logged if "entropy" in row):
+        tokens = row.get("completions/mean_length", tokens)  # logged by the steps that sample
         rows.append({"step": row["step"], **scored[min((row["step"] - 1) // updates, len(scored) - 1)],
-                     "entropy": row["entropy"], "clipped": row["clip_ratio/region_mean"],
-                     "tokens": row["completions/mean_length"]})
+                     "entropy": row["entropy"], "clipped": row["clip_ratio/region_mean"], "tokens": tokens})
     return rows

@@ -8,7 +8,12 @@ import torch
 from r4t_utils import encoders
 from r4t_utils.encoders import DualEncoder, SentenceEncoder, collection_embeddings, fit_heads, unit
 
-TEXTS = ["boho beach dress", "red leather ankle boots", "rusty suede boots for a long walk in the autumn woods", "hat"]
+TEXTS = [
+    "boho beach dress",
+    "red leather ankle boots",
+    "rusty suede boots for a long walk in the autumn woods",
+    "hat",
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +73,13 @@ def test_collection_embeddings_are_means_of_their_items():
     np.testing.assert_allclose(collection_embeddings(x, [[0, 1], [3]]), [[0.5, 0.5, 0, 0], [0, 0, 0, 1]])
 
 
-# Texts and contents are two noisy views of one latent vector, each turned by a rotation of its own, under a loud
-# direction that says nothing. One PCA for both cannot undo two rotations; a head for each can.
-WIDTH, LATENT, SETTINGS = 24, 6, dict(d=12, prefixes=(4, 8, 12), batch_size=64, learning_rate=1e-2, temperature=0.05)
+# Texts and contents are two noisy views of one latent vector, each turned by a rotation of its own, under a
+# loud direction that says nothing. One PCA for both cannot undo two rotations; a head for each can.
+WIDTH, LATENT, SETTINGS = (
+    24,
+    6,
+    dict(d=12, prefixes=(4, 8, 12), batch_size=64, learning_rate=1e-2, temperature=0.05),
+)
 
 
 def views(n, seed):
@@ -114,6 +123,13 @@ def test_fitting_beats_pca_at_every_prefix(fitted, prefix):
     assert after > before + 0.3
 
 
+def test_the_loss_at_a_short_prefix_is_what_makes_it_retrieve(fitted):
+    last = SimpleNamespace(epochs=30, **SETTINGS | {"prefixes": (12,)})
+    x, y = views(200, 1)
+    without = recall(*embed(fit_heads(None, [views(300, 0)], last, 0), x, y), 4)
+    assert recall(*embed(fitted, x, y), 4) > without + 0.05
+
+
 def test_embeddings_are_unit_float32_of_d_dimensions(fitted):
     for z in embed(fitted, *views(50, 2)):
         assert z.shape == (50, 12) and z.dtype == np.float32
@@ -125,7 +141,9 @@ def test_fit_is_deterministic_and_leaves_the_global_generator_alone(fitted):
     state = torch.random.get_rng_state()
     again, other = fit(), fit(seed=1)
     assert torch.equal(state, torch.random.get_rng_state())
-    assert torch.equal(fitted.text_head, again.text_head) and torch.equal(fitted.content_head, again.content_head)
+    assert torch.equal(fitted.text_head, again.text_head) and torch.equal(
+        fitted.content_head, again.content_head
+    )
     assert not torch.equal(fitted.text_head, other.text_head)
 
 

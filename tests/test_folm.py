@@ -38,8 +38,11 @@ def test_parse_never_raises(text, k):
         assert len(found.queries) <= k and all(q == " ".join(q.split()) for q in found.queries)
 
 
-json_values = st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-                           lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner), max_leaves=8)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
 
 
 @settings(deadline=None)
@@ -57,27 +60,31 @@ def test_parse_of_any_json(value, k):
 @given(st.lists(clean, min_size=1, max_size=12))
 def test_parse_undoes_frame(queries):
     assert parse(frame(queries), len(queries)) == Fanout(queries, "")
-    assert list(json.loads(frame(queries)[len("<queries>"):-len("</queries>")])) == [
-        str(i + 1) for i in range(len(queries))]
+    assert list(json.loads(frame(queries)[len("<queries>") : -len("</queries>")])) == [
+        str(i + 1) for i in range(len(queries))
+    ]
 
 
-@pytest.mark.parametrize("text, fault", [
-    ("a b, c d", "no <queries> block"),
-    ('<queries>["a", "b"]', "no <queries> block"),
-    (block('["a", "b"'), "not JSON"),
-    (block("a, b"), "not JSON"),
-    (block("[" * 100_000), "not JSON"),
-    (block('"a"'), "not a list of strings"),
-    (block(["a", 3]), "not a list of strings"),
-    (block({"1": ["a"]}), "not a list of strings"),
-    (block(["a", " "]), "empty or overlong query"),
-    (block(["a", "x " * (MAX_WORDS + 1)]), "empty or overlong query"),
-    (block(["a"]), "fewer than 2 queries"),
-    (block([]), "fewer than 2 queries"),
-    (block('{"1": "a", "1": "b"}'), "fewer than 2 queries"),
-    (block(["a", "b"]), ""),
-    (block({"1": "a", "2": "b"}), ""),
-])
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ("a b, c d", "no <queries> block"),
+        ('<queries>["a", "b"]', "no <queries> block"),
+        (block('["a", "b"'), "not JSON"),
+        (block("a, b"), "not JSON"),
+        (block("[" * 100_000), "not JSON"),
+        (block('"a"'), "not a list of strings"),
+        (block(["a", 3]), "not a list of strings"),
+        (block({"1": ["a"]}), "not a list of strings"),
+        (block(["a", " "]), "empty or overlong query"),
+        (block(["a", "x " * (MAX_WORDS + 1)]), "empty or overlong query"),
+        (block(["a"]), "fewer than 2 queries"),
+        (block([]), "fewer than 2 queries"),
+        (block('{"1": "a", "1": "b"}'), "fewer than 2 queries"),
+        (block(["a", "b"]), ""),
+        (block({"1": "a", "2": "b"}), ""),
+    ],
+)
 def test_every_fault_is_named(text, fault):
     assert parse(text, 2).fault == fault
 
@@ -85,7 +92,9 @@ def test_every_fault_is_named(text, fault):
 def test_lists_and_objects_of_more_are_cut_to_k():
     expected = Fanout(["red hat", "blue hat"], "")
     assert parse(block(["red hat", "blue  hat", "green hat"]), 2) == expected
-    assert parse(block({"9": "red hat", "1": "blue\nhat", "2": "green hat"}), 2) == expected  # in the order given
+    assert (
+        parse(block({"9": "red hat", "1": "blue\nhat", "2": "green hat"}), 2) == expected
+    )  # in the order given
 
 
 def test_thoughts_around_the_block_are_ignored():
@@ -95,7 +104,7 @@ def test_thoughts_around_the_block_are_ignored():
 
 
 def test_a_parsed_query_can_be_encoded():
-    r"""A JSON escape such as "\ud800" is half a character; a tokenizer that is given one raises."""
+    r"""The JSON escape "\ud800" is half a character, at which an encoder's tokenizer raises TypeError."""
     found = parse(block(r'["red \ud800 hat"]'), 1)
     for query in found.queries:
         query.encode("utf-8")
@@ -184,7 +193,7 @@ def test_answers_follow_the_prompts(policy, monkeypatch):
 def test_low_temperature_is_greedy_and_padding_does_not_matter(policy):
     """Nearly greedy samples of a batch equal each prompt's own arg max, token by token."""
     prompts = [policy.prompt("oar", q) for q in ("boho", "cosy winter vibes for the city", "bold party")]
-    for prompt, text in zip(prompts, policy.complete(prompts, 1e-4, seed=0)):
+    for prompt, text in zip(prompts, policy.complete(prompts, 1e-4, seed=0), strict=True):
         row = torch.tensor([ids(policy, prompt)])
         start = row.shape[1]
         for _ in range(policy.settings.max_new_tokens):
@@ -219,7 +228,9 @@ def test_fan_out_groups_n_answers_a_query(policy, monkeypatch):
 
 def test_fan_out_uses_the_settings_temperature_unless_told(policy, monkeypatch):
     seen = []
-    monkeypatch.setattr(Folm, "complete", lambda self, prompts, temperature, *_: seen.append(temperature) or [""])
+    monkeypatch.setattr(
+        Folm, "complete", lambda self, prompts, temperature, *_: seen.append(temperature) or [""]
+    )
     policy.fan_out("oar", ["x"], seed=0)
     policy.fan_out("oar", ["x"], temperature=0.3, seed=0)
     assert seen == [policy.settings.temperature, 0.3]
@@ -229,7 +240,9 @@ def test_fan_out_uses_the_settings_temperature_unless_told(policy, monkeypatch):
 
 
 def test_prompt_of_the_small_policy(policy):
-    assert policy.prompt("oar", "boho") == "<outfits> boho" and policy.prompt("wscr", "boho") == "<items> boho"
+    assert (
+        policy.prompt("oar", "boho") == "<outfits> boho" and policy.prompt("wscr", "boho") == "<items> boho"
+    )
     with pytest.raises(KeyError):
         policy.prompt("music", "boho")
 
@@ -250,7 +263,10 @@ def test_prompt_of_a_pretrained_policy_goes_through_its_chat_template(task, word
     assert message["role"] == "user"
     assert chat.options == {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
     assert message["content"].endswith('Request: odd {query} "quote"')
-    assert all(part in message["content"] for part in ("7 search queries", words, "<think></think>", "<queries>", "JSON"))
+    assert all(
+        part in message["content"]
+        for part in ("7 search queries", words, "<think></think>", "<queries>", "JSON")
+    )
 
 
 def test_saved_and_loaded_policies_are_equal(policy, tmp_path):

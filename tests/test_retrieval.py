@@ -58,7 +58,10 @@ def test_union_takes_every_directions_best_first():
     assert union(np.array([[7, -1], [-1, -1]])) == [7]
 
 
-@given(arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.integers(-1, 9)), st.integers(0, 12))
+@given(
+    arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.integers(-1, 9)),
+    st.integers(0, 12),
+)
 def test_union_holds_every_id_once_in_order_of_its_best_rank(ids, n):
     merged = union(ids)
     assert len(merged) == len(set(merged)) and set(merged) == set(ids[ids >= 0].tolist())

@@ -1,7 +1,4 @@
-"""The sample corpus and the shared ``Corpus``, and the warm-up language, which must not know the corpus."""
-
 import hashlib
-import inspect
 import json
 import re
 from dataclasses import replace
@@ -10,15 +7,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from r4t_utils import warmup
+from r4t_utils import profiles
 from r4t_utils.datasets import SPLITS, Corpus, generate
 from r4t_utils.datasets.sample import ATTRIBUTES, ITEM_ATTRIBUTES, world
-from r4t_utils.datasets.sample_queries import MIN_LOOKS, MIN_RELEVANT, broad_queries, outfit_queries, satisfies
+from r4t_utils.datasets.sample_queries import (
+    MIN_LOOKS,
+    MIN_RELEVANT,
+    broad_queries,
+    outfit_queries,
+    satisfies,
+)
 
-FAMILIES = {"aesthetic themes", "activities", "seasons", "lifestyles", "moods", "cultural trends", "functional needs",
-            "hybrids"}
-GENERIC = """a an and for in of on the to with my i is what wear look looks style styles outfit outfits fashion
-             ensemble idea ideas vibes energy feeling set""".split()
+FAMILIES = {
+    "aesthetic themes",
+    "activities",
+    "seasons",
+    "lifestyles",
+    "moods",
+    "cultural trends",
+    "functional needs",
+    "hybrids",
+}
+GENERIC = """a an and for in of on the to with my i is what wear look looks style styles outfit outfits
+             fashion ensemble idea ideas vibes energy feeling set""".split()
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +84,8 @@ def test_a_look_repeats_its_colours_and_garments(corpus):
         return share.mean()
 
     outfits = corpus.collections.iloc[:600]
-    looks = list(zip(outfits["look"], outfits["items"]))
-    shuffled = list(zip(np.random.default_rng(0).permutation(outfits["look"]), outfits["items"]))
+    looks = list(zip(outfits["look"], outfits["items"], strict=True))
+    shuffled = list(zip(np.random.default_rng(0).permutation(outfits["look"]), outfits["items"], strict=True))
     for column in ("colour", "category"):
         assert agreement(looks, column) > 1.3 * agreement(shuffled, column)
 
@@ -88,7 +99,9 @@ def test_queries_are_unique_short_and_of_every_family(corpus):
     for split in SPLITS:
         assert set(corpus.queries("oar", split).family) == FAMILIES
     text = " ".join(corpus.oar["query"])
-    assert "{" not in text and not any(f" {maker} " in f" {text} " for maker in world()["makers"])  # no brands
+    assert "{" not in text and not any(
+        f" {maker} " in f" {text} " for maker in world()["makers"]
+    )  # no brands
 
 
 def test_every_broad_query_has_members_and_interpretations(corpus):
@@ -104,7 +117,7 @@ def test_every_broad_query_has_members_and_interpretations(corpus):
 
 
 def test_a_query_says_its_intent(corpus):
-    """Read back from the text: for every condition, the query holds a phrase or a form of an admissible value."""
+    """Read back from the text: every condition is said by a phrase or by a form of an admissible value."""
     phrases = {text: meaning for group in world()["phrases"].values() for text, meaning in group.items()}
     for row in corpus.oar.itertuples():
         said = {a: set() for a in ATTRIBUTES}
@@ -133,7 +146,7 @@ def test_splits_are_811_within_2_percent(corpus):
     for table in (corpus.oar, corpus.wscr):
         share = table.split.value_counts(normalize=True)
         assert set(share.index) == set(SPLITS)
-        for split, target in zip(SPLITS, (0.8, 0.1, 0.1)):
+        for split, target in zip(SPLITS, (0.8, 0.1, 0.1), strict=True):
             assert abs(share[split] - target) <= 0.02
 
 
@@ -144,11 +157,13 @@ def test_no_intent_is_in_two_splits(corpus):
 
 def across_splits(table, stop, threshold):
     """Pairs of queries in different splits whose word sets overlap (Jaccard) by ``threshold`` or more."""
-    words = [{w[:-1] if len(w) > 3 and w[-1] == "s" else w for w in re.findall(r"[a-z0-9]+", q)} - set(stop)
-             for q in table["query"]]
+    words = [
+        {w[:-1] if len(w) > 3 and w[-1] == "s" else w for w in re.findall(r"[a-z0-9]+", q)} - set(stop)
+        for q in table["query"]
+    ]
     vocabulary = {word: i for i, word in enumerate(sorted(set().union(*words)))}
     M = np.zeros((len(words), len(vocabulary)), np.float32)
-    for row, own in zip(M, words):
+    for row, own in zip(M, words, strict=True):
         row[[vocabulary[word] for word in own]] = 1
     common, size = M @ M.T, M.sum(1)
     jaccard = common / np.maximum(size[:, None] + size[None] - common, 1)
@@ -191,8 +206,9 @@ def test_one_value_has_several_surface_forms(corpus):
             titles = corpus.items.title[corpus.items[attribute] == value]
             seen = [f for f in forms if titles.str.contains(rf"\b{re.escape(f)}\b").any()]
             assert len(seen) >= 2, (attribute, value)
-    silent = ~corpus.items.apply(lambda row: any(f and f in row.title for f in world()["style"][row["style"]]["forms"]),
-                                 axis=1)
+    silent = ~corpus.items.apply(
+        lambda row: any(f and f in row.title for f in world()["style"][row["style"]]["forms"]), axis=1
+    )
     assert 0.4 < silent.mean() < 0.95  # most titles leave the style out
 
 
@@ -210,11 +226,23 @@ def test_too_few_outfits_for_the_looks():
         generate(50, 20, 20)
 
 
+@pytest.mark.parametrize("profile", ["smoke", "cpu"])
+def test_the_profiles_ask_for_what_the_world_can_give(profile):
+    s = profiles.load(profile)
+    generate(s.corpus.n_outfits, s.corpus.n_oar_queries, s.corpus.n_wscr_queries).require(s.folm.k)
+
+
 def test_too_many_queries_for_the_world(corpus):
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match=r"corpus\.n_wscr_queries=5000, but .* only \d+ distinct ones: lower it"):
-        outfit_queries({**world(), "pair_templates": ["{style} outfit"]}, corpus.items, corpus.collections, 5000, rng)
-    with pytest.raises(ValueError, match=r"corpus\.n_oar_queries=60, but .* only \d+ distinct ones: lower it"):
+    with pytest.raises(
+        ValueError, match=r"corpus\.n_wscr_queries=5000, but .* only \d+ distinct ones: lower it"
+    ):
+        outfit_queries(
+            {**world(), "pair_templates": ["{style} outfit"]}, corpus.items, corpus.collections, 5000, rng
+        )
+    with pytest.raises(
+        ValueError, match=r"corpus\.n_oar_queries=60, but .* only \d+ distinct ones: lower it"
+    ):
         broad_queries({**world(), "families": {"seasons": ["{season} look"]}}, corpus.collections, 60, rng)
 
 
@@ -227,7 +255,8 @@ def test_save_and_load_round_trip(corpus, tmp_path):
         assert list(a.columns) == list(b.columns) and len(a) == len(b)
         for column in a.columns:
             assert [x if np.isscalar(x) else list(x) for x in a[column]] == [
-                x if np.isscalar(x) else list(x) for x in b[column]]
+                x if np.isscalar(x) else list(x) for x in b[column]
+            ]
     assert loaded.collection_texts() == corpus.collection_texts()
     assert {p.suffix for p in tmp_path.iterdir()} == {".parquet", ".json"}
 
@@ -240,19 +269,24 @@ def test_collection_texts_are_the_titles_in_order(corpus):
 def test_queries_of_a_split(corpus):
     parts = [corpus.queries("oar", split) for split in SPLITS]
     assert sum(map(len, parts)) == 2400 and all(part.index.equals(pd.RangeIndex(len(part))) for part in parts)
-    assert set(corpus.queries("wscr", "test")["query"]) == set(corpus.wscr["query"][corpus.wscr.split == "test"])
+    assert set(corpus.queries("wscr", "test")["query"]) == set(
+        corpus.wscr["query"][corpus.wscr.split == "test"]
+    )
     with pytest.raises(ValueError, match="split 'valid' is not one of train, validation, test"):
         corpus.queries("oar", "valid")
 
 
-@pytest.mark.parametrize("cut, message", [
-    (dict(items=49), "sample has 49 items; k=10 directions need at least 50"),
-    (dict(collections=49), "sample has 49 collections; k=10 directions need at least 50"),
-    (dict(oar=0), "leaves the train split of oar with fewer than 2 queries"),
-    (dict(wscr=0), "leaves the train split of wscr with fewer than 2 queries"),
-])
+@pytest.mark.parametrize(
+    "cut, message",
+    [
+        (dict(items=49), "sample has 49 items; k=10 directions need at least 50"),
+        (dict(collections=49), "sample has 49 collections; k=10 directions need at least 50"),
+        (dict(oar=0), "leaves the train split of oar with fewer than 2 queries"),
+        (dict(wscr=0), "leaves the train split of wscr with fewer than 2 queries"),
+    ],
+)
 def test_a_corpus_too_small_is_refused(corpus, cut, message):
-    (table, n), = cut.items()
+    ((table, n),) = cut.items()
     with pytest.raises(ValueError, match=message):
         replace(corpus, **{table: getattr(corpus, table).iloc[:n]}).require(10)
 
@@ -262,61 +296,3 @@ def test_one_query_in_a_split_is_too_few(corpus):
     with pytest.raises(ValueError, match="test split of oar with fewer than 2 queries.*larger corpus"):
         replace(corpus, oar=corpus.oar.drop(test[1:])).require(10)
     assert replace(corpus, oar=corpus.oar.drop(test[2:])).require(10)
-
-
-# The warm-up language
-
-
-@pytest.mark.parametrize("task", ["oar", "wscr"])
-def test_generic_fanouts_are_k_short_queries(task):
-    rng = np.random.default_rng(0)
-    for query in ("boho beach look", "what to wear", "hat", "the a"):
-        for k in (1, 10):
-            subs = warmup.fanout(task, query, k, rng)
-            assert len(subs) == k
-            assert all(0 < len(s.split()) <= 12 and s == " ".join(s.split()) for s in subs)
-    assert len(set(warmup.fanout(task, "boho beach look", 10, rng))) >= 8
-
-
-def test_generic_fanouts_follow_the_seed():
-    one, same, other = (warmup.fanout("oar", "boho beach look", 10, np.random.default_rng(s)) for s in (0, 0, 1))
-    assert one == same != other
-
-
-def test_unknown_task_is_an_error():
-    with pytest.raises(KeyError):
-        warmup.fanout("music", "boho beach look", 10, np.random.default_rng(0))
-
-
-def test_generic_fanouts_know_nothing_of_the_database(monkeypatch):
-    """They take a query and a generator, no corpus; and they come out the same when the corpus cannot be read."""
-    assert list(inspect.signature(warmup.fanout).parameters) == ["task", "query", "k", "rng"]
-    before = warmup.fanout("wscr", "boho beach look", 10, np.random.default_rng(0))
-
-    def forbidden(*_, **__):
-        raise AssertionError("the warm-up looked at the database")
-
-    for name in ("world", "generate", "surface"):
-        monkeypatch.setattr(f"r4t_utils.datasets.sample.{name}", forbidden)
-    monkeypatch.setattr("r4t_utils.datasets.corpus.Corpus.load", forbidden)
-    warmup.language.cache_clear()
-    assert warmup.fanout("wscr", "boho beach look", 10, np.random.default_rng(0)) == before
-    assert warmup.language().keys() == {"endings", "openings", "thesaurus", "facets", "garments"}
-
-
-def test_generic_fanouts_use_words_that_the_corpus_lacks(corpus):
-    known = {word for title in corpus.items.title for word in title.split()}
-    rng = np.random.default_rng(0)
-    for task in ("oar", "wscr"):
-        words = {w for _ in range(200) for sub in warmup.fanout(task, "boho beach", 10, rng) for w in sub.split()}
-        assert len(words - known) >= 20 and len(words & known) >= 20
-    garments = {g for g in warmup.language()["garments"] if not set(g.split()) & known}
-    assert len(garments) >= 5  # garments that the corpus does not sell
-
-
-def test_generic_outfit_queries_stay_on_topic_more_often_than_not():
-    rng = np.random.default_rng(0)
-    subs = [sub for _ in range(100) for sub in warmup.fanout("oar", "zigzag quokka", 10, rng)]
-    kept = np.mean(["zigzag" in sub or "quokka" in sub for sub in subs])
-    both = np.mean(["zigzag" in sub and "quokka" in sub for sub in subs])
-    assert kept == 1 and 0.6 < both < 0.95  # the rest drifts: one topic word among unrelated facets

@@ -1,6 +1,3 @@
-import json
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import tiny
@@ -11,9 +8,7 @@ from hypothesis import strategies as st
 from trl import GRPOConfig, GRPOTrainer
 
 from r4t_utils import soft_grpo
-from r4t_utils.folm import frame
-from r4t_utils.retrieval import Index
-from r4t_utils.soft_grpo import SetReward, SoftGRPOTrainer, soft_terms
+from r4t_utils.soft_grpo import SoftGRPOTrainer, soft_terms
 from r4t_utils.training import quiet, trainer_defaults
 
 # The soft terms of Eq. 8
@@ -53,7 +48,9 @@ def test_soft_terms_off_policy_are_those_of_equation_8(beta1, beta2):
         n = int(mask[b].sum())
         for t in range(n):
             rho = torch.exp(log_pi[b, t]) / torch.exp(log_pi_old[b, t])
-            by_hand = by_hand + (beta1 * rho * (log_pi[b, t] - log_pi_old[b, t]) - beta2 * log_pi[b, t]) / n / rows
+            by_hand = (
+                by_hand + (beta1 * rho * (log_pi[b, t] - log_pi_old[b, t]) - beta2 * log_pi[b, t]) / n / rows
+            )
     ours = soft_terms(log_pi, log_pi_old, mask, beta1, beta2)
     torch.testing.assert_close(ours, by_hand)
     torch.testing.assert_close(gradient(ours, log_pi), gradient(by_hand, log_pi))
@@ -68,9 +65,11 @@ def test_an_empty_completion_is_no_division_by_zero():
 
 
 def test_expected_soft_terms_are_the_two_divergences():
-    """Over samples of pi_old, with a baseline: beta1 KL(pi||old) + beta2 KL(old||pi), up to the entropy of old."""
+    """Over samples of pi_old: beta1 KL(pi||old) + beta2 KL(old||pi), up to the entropy of old."""
     p, old = torch.tensor([0.5, 0.3, 0.2]).log(), torch.tensor([0.2, 0.2, 0.6]).log()
-    each = torch.stack([soft_terms(p[i].view(1, 1), old[i].view(1, 1), torch.ones(1, 1), 0.7, 0.3) for i in range(3)])
+    each = torch.stack(
+        [soft_terms(p[i].view(1, 1), old[i].view(1, 1), torch.ones(1, 1), 0.7, 0.3) for i in range(3)]
+    )
     forward, reverse = (p.exp() * (p - old)).sum(), (old.exp() * (old - p)).sum()
     entropy = -(old.exp() * old).sum()
     torch.testing.assert_close((old.exp() * each).sum(), 0.7 * forward + 0.3 * (reverse + entropy))
@@ -87,14 +86,33 @@ def spread(completions, **_):
 def trainer(folder, cls=SoftGRPOTrainer, iterations=1, accumulate=1, epsilon=0.2, **betas):
     policy = tiny.policy()
     config = GRPOConfig(
-        output_dir=str(folder), max_steps=2, learning_rate=1e-2, lr_scheduler_type="constant",
-        per_device_train_batch_size=8 // accumulate, gradient_accumulation_steps=accumulate, num_generations=4,
-        num_iterations=iterations, steps_per_generation=accumulate, beta=0.0, loss_type="grpo", scale_rewards="group",
-        epsilon=epsilon, temperature=1.0, max_completion_length=8, **trainer_defaults(0))
+        output_dir=str(folder),
+        max_steps=2,
+        learning_rate=1e-2,
+        lr_scheduler_type="constant",
+        per_device_train_batch_size=8 // accumulate,
+        gradient_accumulation_steps=accumulate,
+        num_generations=4,
+        num_iterations=iterations,
+        steps_per_generation=accumulate,
+        beta=0.0,
+        loss_type="grpo",
+        scale_rewards="group",
+        epsilon=epsilon,
+        temperature=1.0,
+        max_completion_length=8,
+        **trainer_defaults(0),
+    )
     data = Dataset.from_dict({"prompt": [policy.prompt("oar", q) for q in tiny.QUERIES["oar"]]})
     with quiet():
-        return cls(policy.model, reward_funcs=spread, args=config, train_dataset=data,
-                   processing_class=policy.tokenizer, **betas)
+        return cls(
+            policy.model,
+            reward_funcs=spread,
+            args=config,
+            train_dataset=data,
+            processing_class=policy.tokenizer,
+            **betas,
+        )
 
 
 def trained(*args, **kwargs):
@@ -118,7 +136,7 @@ def test_without_soft_terms_it_is_trls_trainer_to_the_bit(tmp_path, iterations, 
 
 
 def test_equal_betas_change_nothing_on_policy(tmp_path):
-    """With Table 3's settings the method is plain GRPO: one on-policy update a batch leaves the soft terms inert."""
+    """With Table 3's settings the method is plain GRPO: one update a batch leaves the soft terms inert."""
     assert equal(trained(tmp_path, beta1=0.05, beta2=0.05), trained(tmp_path, GRPOTrainer))
 
 
@@ -140,7 +158,8 @@ def test_the_whole_loss_off_policy_is_equation_8(tmp_path, accumulate):
     B, P, T = 4, 3, 5
     prompt, completion = (torch.randint(3, len(it.processing_class), (B, n), generator=g) for n in (P, T))
     mask = (torch.arange(T) < torch.tensor([5, 3, 1, 4])[:, None]).long()
-    logits = model(torch.cat([prompt, completion], 1), attention_mask=torch.cat([torch.ones(B, P).long(), mask], 1)).logits
+    seen = torch.cat([torch.ones(B, P).long(), mask], 1)
+    logits = model(torch.cat([prompt, completion], 1), attention_mask=seen).logits
     log_pi = logits.log_softmax(-1)[:, P - 1 : -1].gather(2, completion[..., None])[..., 0]
     old = log_pi.detach() + 0.5 * torch.randn(B, T, generator=g)
     A, eps, weight = torch.tensor([1.0, -1.0, 0.5, -0.5]), 0.2, model.model.layers[0].mlp.up_proj.weight
@@ -148,100 +167,27 @@ def test_the_whole_loss_off_policy_is_equation_8(tmp_path, accumulate):
     each = -torch.minimum(rho * A[:, None], rho.clamp(1 - eps, 1 + eps) * A[:, None])
     each = each + 0.3 * rho * (log_pi - old) + 0.1 * -log_pi
     expected = ((each * mask).sum(1) / mask.sum(1)).mean() / accumulate
-    ours = it._compute_loss(model, {
-        "prompt_ids": prompt, "prompt_mask": torch.ones_like(prompt), "completion_ids": completion,
-        "completion_mask": mask, "advantages": A, "old_per_token_logps": old})
+    ours = it._compute_loss(
+        model,
+        {
+            "prompt_ids": prompt,
+            "prompt_mask": torch.ones_like(prompt),
+            "completion_ids": completion,
+            "completion_mask": mask,
+            "advantages": A,
+            "old_per_token_logps": old,
+        },
+    )
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
     theirs = torch.autograd.grad(expected, weight)[0]
     torch.testing.assert_close(torch.autograd.grad(ours, weight)[0], theirs, rtol=1e-4, atol=1e-7)
-
-
-# The reward
-
-
-ITEMS = ["red hat", "blue hat", "boho boots", "city bag", "gold ring", "beach towel"]
-
-
-def rl(**changed):
-    return SimpleNamespace(**{"group": 4, "lambda_g": 0.6, "lambda_d": 0.2, "lambda_a": 0.2, "diversity": "vendi"} | changed)
-
-
-def reward(task="oar", k=3, n=1, **changed):
-    encoder = tiny.WordEncoder()
-    return SetReward(task, encoder, Index(encoder.text(ITEMS)), rl(**changed), k, n)
-
-
-GOOD = frame(["red hat", "boho boots", "city bag"])
-FAULTY = ["", "red hat, boho boots", '<queries>["red hat"]</queries>', '<queries>["red hat", "b"',
-          '<queries>["red hat", "", "city bag"]</queries>', frame(["red hat", "boho boots"])]
-
-
-@pytest.mark.parametrize("diversity", ["vendi", "vendi_over_k"])
-def test_malformed_fanouts_earn_the_least(diversity):
-    poor = frame(["zz", "zz", "zz"])  # off topic, ungrounded and repeated, yet well formed
-    texts = [GOOD, poor, *FAULTY]
-    earned = reward(diversity=diversity)(texts, ["boho city"] * len(texts))
-    assert len(set(earned[2:])) == 1
-    assert earned[0] > earned[1] > earned[2]
-
-
-def test_malformed_fanouts_cover_nothing():
-    earned = reward("wscr")([GOOD, *FAULTY], ["boho"] * (1 + len(FAULTY)), [[0, 2]] * (1 + len(FAULTY)))
-    assert earned == [1.0] + [0.0] * len(FAULTY)
-
-
-def test_repeats_earn_less_diversity_than_distinct_queries():
-    score = reward().score
-    fanouts = [["red hat"] * 3, ["red hat", "red hat", "city bag"], ["red hat", "gold ring", "city bag"]]
-    total, parts = score(["hat"] * 3, fanouts)
-    assert parts["div"][0] == pytest.approx(1) and parts["div"][0] < parts["div"][1] < parts["div"][2] <= 3
-    np.testing.assert_allclose(parts["ground"], 1, atol=1e-3)  # every one of them is an item's own text
-    assert parts["align"][0] > parts["align"][2]
-    np.testing.assert_allclose(total, 0.6 * parts["ground"] + 0.2 * parts["div"] + 0.2 * parts["align"])
-
-
-def test_terms_by_hand():
-    encoder = tiny.WordEncoder()
-    subs, query = ["red boots", "city towel", "ring"], "boho ring"
-    _, parts = reward().score([query], [subs])
-    Q, D, z = encoder.text(subs).astype(float), encoder.text(ITEMS).astype(float), encoder.text([query])[0]
-    distance = np.linalg.norm(Q[:, None] - D, axis=-1)
-    C = D[distance.argmin(1)]
-    p = np.linalg.eigvalsh(C @ C.T / 3).clip(1e-12)
-    assert parts["ground"][0] == pytest.approx(1 - distance.min(1).mean(), abs=1e-4)
-    assert parts["div"][0] == pytest.approx(np.exp(-(p * np.log(p)).sum()), abs=1e-4)
-    assert parts["align"][0] == pytest.approx((Q @ z).mean(), abs=1e-5)
-
-
-def test_each_query_of_a_batch_has_its_own_alignment():
-    score, fanout = reward().score, ["red hat", "blue hat", "hat"]
-    _, parts = score(["red hat", "beach towel"], [fanout, fanout])
-    assert parts["align"][0] > parts["align"][1] + 0.3
-
-
-def test_coverage_by_hand():
-    fanouts = [["red hat", "boho boots", "city bag"], ["red hat"] * 3, ["gold ring", "beach towel", "city bag"]]
-    texts, reference = [frame(f) for f in fanouts], [[0, 2, 4, 5], [0, 3], [1]]
-    assert reward("wscr")(texts, ["q"] * 3, reference) == [2 / 4, 1 / 2, 0.0]
-    every = reward("wscr", n=len(ITEMS))(texts, ["q"] * 3, reference)
-    assert every == [1.0, 1.0, 1.0]  # a deep enough search covers everything
-
-
-def test_rows_keep_the_components_and_the_spread():
-    it = reward()
-    earned = np.array(it([GOOD, GOOD, FAULTY[0], FAULTY[1], *[GOOD] * 4], ["boho"] * 8))
-    assert len(it.rows) == 1 and it.rows[0]["well_formed"] == 0.75
-    assert it.rows[0]["reward"] == pytest.approx(earned.mean())
-    assert it.rows[0]["reward_std"] == pytest.approx((earned[:4].std() + 0) / 2)  # within groups, not across
-    assert {"ground", "div", "align"} <= set(it.rows[0])
-    assert all(isinstance(value, float) for value in earned.tolist())
 
 
 # Training
 
 
 class Toy:
-    """Stands in for SetReward: the share of a completion's characters that a rule likes."""
+    """Stands in for SetReward: a rule that scores one completion at a time."""
 
     __name__ = "toy"
 
@@ -250,12 +196,14 @@ class Toy:
 
     def __call__(self, completions, **_):
         values = [self.rule(text) for text in completions]
-        self.rows.append({"reward": float(np.mean(values)), "reward_std": float(np.std(values)), "well_formed": 0.0})
+        self.rows.append(
+            {"reward": float(np.mean(values)), "reward_std": float(np.std(values)), "well_formed": 0.0}
+        )
         return values
 
 
 def share(text):
-    return sum(text.count(letter) for letter in "aeiou") / max(1, len(text))
+    return text.count("e") / max(1, len(text))
 
 
 def train(folder, toy, overrides="", freeze=False, seed=0):
@@ -267,37 +215,30 @@ def train(folder, toy, overrides="", freeze=False, seed=0):
 
 
 def test_training_raises_the_reward(tmp_path):
-    _, rows = train(tmp_path, Toy(share), "rl.steps=20 rl.learning_rate=1e-2")
+    _, rows = train(tmp_path, Toy(share), "rl.steps=40 rl.learning_rate=1e-2")
     earned = [row["reward"] for row in rows]
-    assert np.mean(earned[-4:]) > np.mean(earned[:4]) + 0.15
-    assert [row["step"] for row in rows] == list(range(1, 21))
+    assert np.mean(earned[-4:]) > np.mean(earned[:4]) + 0.2
+    assert rows[-1]["entropy"] < rows[0]["entropy"] - 1
+    assert [row["step"] for row in rows] == list(range(1, 41))
     assert all(np.isfinite([row["entropy"], row["clipped"], row["tokens"]]).all() for row in rows)
     assert 0 < rows[0]["tokens"] <= 16
 
 
 def test_same_seed_same_weights(tmp_path):
-    weights = [train(tmp_path, Toy(share), "rl.steps=2 rl.learning_rate=1e-2", seed=seed)[0].model.state_dict()
-               for seed in (0, 0, 1)]
+    weights = [
+        train(tmp_path, Toy(share), "rl.steps=2 rl.learning_rate=1e-2", seed=seed)[0].model.state_dict()
+        for seed in (0, 0, 1)
+    ]
     assert equal(weights[0], weights[1]) and not equal(weights[0], weights[2])
 
 
-def test_curves_name_the_sampling_round_of_every_update(tmp_path):
+# A step that reuses a batch logs no completion length: `_curves` must not ask for it in every row.
+@pytest.mark.parametrize("reuse", ["rl.num_iterations=2", "rl.steps_per_generation=2"])
+def test_curves_name_the_sampling_round_of_every_update(tmp_path, reuse):
     toy = Toy(share)
-    _, rows = train(tmp_path, toy, "rl.steps=4 rl.num_iterations=2 rl.learning_rate=1e-2")
+    _, rows = train(tmp_path, toy, f"rl.steps=4 rl.learning_rate=1e-2 {reuse}")
     assert len(toy.rows) == 2 and len(rows) == 4
     assert [row["reward"] for row in rows] == [toy.rows[i]["reward"] for i in (0, 0, 1, 1)]
-
-
-def test_the_reward_sees_queries_and_references(tmp_path):
-    seen = []
-    it = reward("wscr")
-    it.score = lambda query, fanouts, reference: seen.append((query, reference)) or (np.arange(len(query)) * 0.1, {})
-    s, policy = tiny.settings("rl.steps=1 rl.learning_rate=1e-2"), tiny.policy()
-    queries, references = tiny.QUERIES["oar"], [[0], [1, 2], [3], [4, 5]]
-    soft_grpo.train(policy, "wscr", queries, it, s.rl, 0, tmp_path, [np.array(r) for r in references])
-    (given, refs), = seen
-    assert len(given) == 8 and sorted(given.count(q) for q in set(given)) == [4, 4]
-    assert all(list(ref) == references[queries.index(query)] for query, ref in zip(given, refs))
 
 
 def test_nothing_trainable_is_an_error(tmp_path):
@@ -308,7 +249,3 @@ def test_nothing_trainable_is_an_error(tmp_path):
 def test_equal_rewards_that_move_nothing_are_an_error(tmp_path):
     with pytest.raises(ValueError, match="moved no weight.*equal rewards"):
         train(tmp_path, Toy(lambda text: 0.5))
-
-
-def test_completions_are_json_safe():
-    assert json.loads(json.dumps(reward()([GOOD], ["boho"])))

@@ -6,18 +6,23 @@ from hypothesis import strategies as st
 from r4t_utils.datasets.splits import near_duplicate_groups, split_811, topic_words
 
 WORDS = ["boho", "beach", "beaches", "winter", "cosy", "look", "for", "the", "party", "gig", "red"]
-queries = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join), min_size=1, max_size=15)
+queries = st.lists(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join), min_size=1, max_size=15
+)
 
 
-@pytest.mark.parametrize("query, words", [
-    ("Boho BEACH looks", {"boho", "beach"}),
-    ("festival outfits for the weekends", {"festival", "weekend"}),
-    ("what to wear to my party", {"party"}),
-    ("a look", set()),
-    ("90s t-shirt, red!", {"90s", "t", "shirt", "red"}),  # "90s": too short to be a plural
-    ("gas bus", {"gas", "bus"}),
-    ("", set()),
-])
+@pytest.mark.parametrize(
+    "query, words",
+    [
+        ("Boho BEACH looks", {"boho", "beach"}),
+        ("festival outfits for the weekends", {"festival", "weekend"}),
+        ("what to wear to my party", {"party"}),
+        ("a look", set()),
+        ("90s t-shirt, red!", {"90s", "t", "shirt", "red"}),  # "90s": too short to be a plural
+        ("gas bus", {"gas", "bus"}),
+        ("", set()),
+    ],
+)
 def test_topic_words(query, words):
     assert topic_words(query) == words
 

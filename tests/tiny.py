@@ -12,8 +12,9 @@ QUERIES = {
     "wscr": ["boho beach outfit", "smart office look with blazer"],
 }
 TINY = (
-    "folm.hidden=32 folm.layers=1 folm.heads=2 folm.vocab_size=256 folm.warmup_fanouts=40 folm.warmup_epochs=1 "
-    f"folm.k={K} folm.max_prompt_tokens=32 folm.max_new_tokens=16 rl.group=4 rl.prompts_per_step=2 rl.micro_batch=8"
+    "folm.hidden=32 folm.layers=1 folm.heads=2 folm.vocab_size=256 folm.warmup_fanouts=40 "
+    f"folm.warmup_epochs=1 folm.k={K} folm.max_prompt_tokens=32 folm.max_new_tokens=16 "
+    "rl.group=4 rl.prompts_per_step=2 rl.micro_batch=8"
 )
 
 

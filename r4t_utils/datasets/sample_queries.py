@@ -12,6 +12,7 @@ import pandas as pd
 
 from .splits import near_duplicate_groups, split_811
 
+PATIENCE = 20_000  # draws without a new query after which the world has no more
 MIN_RELEVANT, MIN_LOOKS = 12, 4  # a broad query must have this many outfits and interpretations
 
 
@@ -35,14 +36,15 @@ def broad_queries(world: dict, collections: pd.DataFrame, n: int, rng) -> pd.Dat
 
     rows: dict[str, dict] = {}
     families = list(world["families"])
-    for attempt in range(200 * n):
-        if len(rows) == n:
-            break
-        family = families[attempt % len(families)]
+    attempt = latest = 0
+    while len(rows) < n and attempt - latest < PATIENCE:
+        attempt += 1
+        family = families[(attempt - 1) % len(families)]
         templates = world["families"][family]
         query, intent = _fill(world, templates[rng.integers(len(templates))], rng)
         if query not in rows and 2 <= len(query.split()) <= 6 and intent and broad(intent):
             rows[query] = {"query": query, "family": family, "intent": json.dumps(intent, sort_keys=True)}
+            latest = attempt
     return _finish(list(rows.values()), n, "oar", "intent", rng)
 
 
