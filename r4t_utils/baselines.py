@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from . import diffusion
-from .folm import Fanout, Folm
+from .folm import Fanout
 from .soft_grpo import SetReward
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method gives for n queries: directions (n, k, d) and, where it writes any, its sub-queries (n lists of k)."""
+    """What a method gives for n queries: directions (n, k, d) and, where it writes any, sub-queries (n lists of k)."""
 
     directions: np.ndarray
     texts: list[list[str]] | None

@@ -1,4 +1,4 @@
-"""The frozen database of a run: the corpus, the dual encoder and one index a task, as the first notebook stores them."""
+"""The frozen database of a run: the corpus, the dual encoder and one index a task, as notebook 1 stores them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,8 @@ class Database:
         """What a person reads of each content: an item's title, a collection's title and items."""
         if task == "wscr":
             return self.corpus.items.title.tolist()
-        return [f"{title}: {text}" for title, text in zip(self.corpus.collections.title, self.corpus.collection_texts())]
+        collections = zip(self.corpus.collections.title, self.corpus.collection_texts())
+        return [f"{title}: {text}" for title, text in collections]
 
     def per_direction(self, fraction: float, k: int) -> int:
         """Candidates of one WSCR direction when k of them pool ``fraction`` of the items."""
@@ -37,7 +38,8 @@ class Database:
         for part in ("corpus", "encoder"):
             (folder / part).mkdir(parents=True, exist_ok=True)
             getattr(self, part).save(folder / part)
-        save_file({"items": self.items.vectors, "collections": self.collections.vectors}, folder / "vectors.safetensors")
+        vectors = {"items": self.items.vectors, "collections": self.collections.vectors}
+        save_file(vectors, folder / "vectors.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> "Database":

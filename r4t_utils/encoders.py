@@ -68,7 +68,8 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def _encode(self, batch: list[str]) -> np.ndarray:
-        tokens = self.tokenizer(batch, padding=True, truncation=True, max_length=128, return_tensors="pt").to(self.device)
+        tokens = self.tokenizer(batch, padding=True, truncation=True, max_length=128, return_tensors="pt")
+        tokens = tokens.to(self.device)
         states = self.model(**tokens).last_hidden_state
         mask = tokens["attention_mask"].unsqueeze(-1)
         return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1).cpu().numpy()
@@ -80,7 +81,8 @@ class DualEncoder:
     ``mean`` (384,) is subtracted first: sentence embeddings share a large common direction that says nothing.
     """
 
-    def __init__(self, sentence: SentenceEncoder, mean: torch.Tensor, text_head: torch.Tensor, content_head: torch.Tensor):
+    def __init__(self, sentence: SentenceEncoder, mean: torch.Tensor, text_head: torch.Tensor,
+                 content_head: torch.Tensor):
         self.sentence, self.mean, self.text_head, self.content_head = sentence, mean, text_head, content_head
 
     @property
@@ -115,7 +117,8 @@ def collection_embeddings(item_embeddings: np.ndarray, members: list[list[int]])
     return np.stack([item_embeddings[list(ids)].mean(0) for ids in members]).astype(np.float32)
 
 
-def fit_heads(sentence: SentenceEncoder, pairs: list[tuple[np.ndarray, np.ndarray]], settings, seed: int) -> DualEncoder:
+def fit_heads(sentence: SentenceEncoder, pairs: list[tuple[np.ndarray, np.ndarray]], settings,
+              seed: int) -> DualEncoder:
     """Fit the two matryoshka heads by InfoNCE over (text, content) pairs.
 
     Args:

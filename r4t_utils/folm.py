@@ -66,12 +66,12 @@ def parse(text: str, k: int) -> Fanout:
     return Fanout(queries[:k], "")
 
 
-NEXT = '", '  # ends a sub-query; the number that follows is a token of its own, which a small model gets right more often
+NEXT = '", '  # ends a sub-query; the number after it is a token of its own, which a small model gets right more often
 
 
 def number(i: int) -> str:
     """What the small policy writes before sub-query i, counted from 0; one token."""
-    return '"%d": "' % (i + 1) if i else '<queries>{"1": "'
+    return f'"{i + 1}": "' if i else '<queries>{"1": "'
 
 
 def frame(queries: list[str]) -> str:
@@ -122,7 +122,8 @@ class Folm:
                 label: str = "", batch_size: int = 256) -> list[list[Fanout]]:
         """n parsed fan-outs for each query: ``answer[i][j]``."""
         prompts = [self.prompt(task, query) for query in queries for _ in range(n)]
-        texts = self.complete(prompts, self.settings.temperature if temperature is None else temperature, seed, batch_size, label)
+        temperature = self.settings.temperature if temperature is None else temperature
+        texts = self.complete(prompts, temperature, seed, batch_size, label)
         parsed = [parse(text, self.settings.k) for text in texts]
         return [parsed[i : i + n] for i in range(0, len(parsed), n)]
 
@@ -222,12 +223,12 @@ def warm_up(policy: Folm, data, settings, seed: int, folder: Path) -> list[dict]
     """Supervised fine-tuning on the generic fan-outs (loss on completions only). Returns the logged losses."""
     from trl import SFTConfig, SFTTrainer
 
-    config = SFTConfig(
-        output_dir=str(folder), num_train_epochs=settings.warmup_epochs, learning_rate=settings.warmup_lr,
-        per_device_train_batch_size=settings.warmup_batch, lr_scheduler_type="cosine", warmup_steps=0.05, adam_beta2=0.98,
-        max_length=settings.max_prompt_tokens + settings.max_new_tokens, completion_only_loss=True, logging_steps=10,
-        **trainer_defaults(seed))
     with quiet():
+        config = SFTConfig(
+            output_dir=str(folder), num_train_epochs=settings.warmup_epochs, learning_rate=settings.warmup_lr,
+            per_device_train_batch_size=settings.warmup_batch, lr_scheduler_type="cosine", warmup_steps=0.05,
+            adam_beta2=0.98, completion_only_loss=True, logging_steps=10,
+            max_length=settings.max_prompt_tokens + settings.max_new_tokens, **trainer_defaults(seed))
         trainer = SFTTrainer(policy.model, args=config, train_dataset=data, processing_class=policy.tokenizer)
         watch = Watch(trainer, "warm-up")
         trainer.train()

@@ -39,7 +39,7 @@ class AttributeJudge:
         self.longest = max(len(form.split()) for form in self.meanings)
 
     def score(self, queries, ids: np.ndarray, texts: list[list[str]] | None, k: int, alpha: float) -> dict:
-        """Scores (n,) for queries (a frame with ``intent``), top-1 ids (n, k) and sub-queries (n lists of k, or None)."""
+        """Scores (n,) for queries (a frame with ``intent``), top-1 ids (n, k), sub-queries (n lists of k, or None)."""
         scores = {name: np.zeros(len(ids)) for name in ("alignment", "diversity", "alpha_ndcg")}
         for i, intent in enumerate(queries["intent"]):
             relevant = satisfies(self.collections, json.loads(intent))
@@ -54,7 +54,7 @@ class AttributeJudge:
         return scores
 
     def grounded(self, text: str, collection: int) -> float:
-        """Share of a sub-query's topic words that the collection bears out; a word the world lacks bears nothing out."""
+        """Share of a sub-query's topic words that the collection bears out; words the world lacks are not."""
         words, met, total = re.findall(r"[a-z0-9-]+", text.lower()), 0, 0
         while words:
             for n in range(min(self.longest, len(words)), 0, -1):
@@ -89,8 +89,8 @@ def _meanings() -> dict[str, set]:
 class EmbeddingJudge:
     """For real data without attributes: the sentence encoder at full width, before the heads that the reward uses.
 
-    Alignment and groundedness are mean cosines, clipped to 0..1; diversity is Vendi / k of the results. A relative of the
-    reward, hence the weaker evidence of the two.
+    Alignment and groundedness are mean cosines, clipped to 0..1; diversity is Vendi / k of the results. A relative of
+    the reward, hence the weaker evidence of the two.
     """
 
     diversity = "Vendi / k"

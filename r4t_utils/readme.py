@@ -35,8 +35,9 @@ def fill(text: str, results: Path) -> str:
     Raises ValueError where a block is missing from the text.
     """
     for name, block in BLOCKS.items():
-        text, found = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)",
-                              lambda m: m[1] + block(results) + "\n" + m[2], text, flags=re.S)
+        drawn = block(results).replace("\\", r"\\")
+        block_of = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
+        text, found = re.subn(block_of, rf"\g<1>{drawn}\n\g<2>", text, flags=re.S)
         if found != 1:
             raise ValueError(f"README.md has {found} blocks named {name!r}; it needs one, between "
                              f"<!-- {name} --> and <!-- end {name} -->")

@@ -16,7 +16,7 @@ class Index:
         return len(self.vectors)
 
     def search(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids (m, n) of the n nearest contents of each query (m, d), nearest first, and their distances (m, n), 0..2."""
+        """Ids (m, n) of the n nearest contents of queries (m, d), nearest first, and their distances (m, n), 0..2."""
         cosine, ids = self.faiss.search(np.ascontiguousarray(queries, np.float32), n)
         return ids, np.sqrt(np.clip(2 - 2 * cosine, 0, 4))
 

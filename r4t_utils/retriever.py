@@ -59,7 +59,8 @@ class FanoutRetriever:
         save_file({"vectors": index.vectors}, folder / "contents.safetensors")
         pd.DataFrame({"title": titles}).to_parquet(folder / "contents.parquet")
         sampling = {key: getattr(settings.diffusion, key) for key in ("sampler", "sampling_steps", "guidance")}
-        (folder / "retriever.json").write_text(json.dumps({"slots": settings.synthesis.slots, "sampling": sampling}, indent=1))
+        config = {"slots": settings.synthesis.slots, "sampling": sampling}
+        (folder / "retriever.json").write_text(json.dumps(config, indent=1))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "FanoutRetriever":

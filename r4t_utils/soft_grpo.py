@@ -17,7 +17,7 @@ class SoftGRPOTrainer(GRPOTrainer):
     """GRPO plus the two soft terms of Eq. 8: beta1 rho (log pi - log pi_old) + beta2 (-log pi), rho = pi / pi_old.
 
     Their gradient is beta1 (1 + log rho) rho grad(log pi) - beta2 grad(log pi): at rho = 1 it is
-    (beta1 - beta2) grad(log pi), nothing when the two are equal. They act only once a sampled batch serves several updates.
+    (beta1 - beta2) grad(log pi), nothing when the two are equal. They act once a sampled batch serves several updates.
     """
 
     def __init__(self, *args, beta1: float, beta2: float, **kwargs):
@@ -31,7 +31,8 @@ class SoftGRPOTrainer(GRPOTrainer):
 
     def _compute_loss(self, model, inputs):
         loss = super()._compute_loss(model, inputs)
-        soft = soft_terms(self._log_pi, inputs.get("old_per_token_logps"), inputs["completion_mask"], self.beta1, self.beta2)
+        soft = soft_terms(self._log_pi, inputs.get("old_per_token_logps"), inputs["completion_mask"], self.beta1,
+                          self.beta2)
         return loss + soft / self.current_gradient_accumulation_steps
 
 
@@ -50,7 +51,9 @@ class SetReward:
     """Set-level reward of completions, as TRL calls it; keeps its components for the curves.
 
     OAR: the composite of Eq. 1 over the collections. WSCR: the coverage of Eq. 5 over the items. A malformed fan-out
-    earns what a fan-out of no sub-queries does.
+    earns 0, or what the worst well-formed one of the same call does where that is less. (The lowest value of Eq. 1,
+    about -0.8, lies some thirty standard deviations from the well-formed ones: one such fan-out in a group leaves the
+    others with nearly equal advantages, and nothing but form is learnt.)
     """
 
     def __init__(self, task: str, encoder, index: Index, settings, k: int, n: int = 1, scales=None):
@@ -82,7 +85,9 @@ class SetReward:
             distance[:, 0].reshape(present.shape), self.index.vectors[ids[..., 0]], Q, self.encoder.text(query),
             lambda_g=s.lambda_g, lambda_d=s.lambda_d, lambda_a=s.lambda_a, diversity=s.diversity,
             scales=self.scales, present=present)
-        return reward.total, {"ground": reward.ground, "div": reward.div, "align": reward.align}
+        formed = present.any(1)
+        total = np.where(formed, reward.total, min(0.0, reward.total[formed].min(initial=0.0)))
+        return total, {"ground": reward.ground, "div": reward.div, "align": reward.align}
 
 
 def _group_std(values: np.ndarray, group: int) -> float:
@@ -91,7 +96,7 @@ def _group_std(values: np.ndarray, group: int) -> float:
 
 def train(policy: Folm, task: str, queries: list[str], reward: SetReward, settings, seed: int, folder: Path,
           references=None) -> list[dict]:
-    """Tune ``policy`` in place by Soft-GRPO. Returns a row a step: reward, its spread, components, entropy, clipped share.
+    """Tune ``policy`` in place by Soft-GRPO. Returns a row a step: reward, spread, components, entropy, clipped share.
 
     Args:
         queries: training queries of the task; references: their reference sets (WSCR).
@@ -103,15 +108,17 @@ def train(policy: Folm, task: str, queries: list[str], reward: SetReward, settin
     rows = {"prompt": [policy.prompt(task, query) for query in queries], "query": list(queries)}
     if references is not None:
         rows["reference"] = [list(map(int, reference)) for reference in references]
-    config = GRPOConfig(
-        output_dir=str(folder), max_steps=settings.steps, learning_rate=settings.learning_rate,
-        adam_beta1=0.9, adam_beta2=0.95, lr_scheduler_type="constant_with_warmup", warmup_steps=min(5, settings.steps // 4),
-        per_device_train_batch_size=micro, gradient_accumulation_steps=completions // micro,
-        steps_per_generation=completions // micro * settings.steps_per_generation, num_iterations=settings.num_iterations,
-        num_generations=settings.group, epsilon=settings.clip, beta=settings.reference_kl, scale_rewards="group",
-        loss_type="grpo", temperature=settings.temperature, max_completion_length=policy.settings.max_new_tokens,
-        max_grad_norm=1.0, logging_steps=1, top_k=0, top_p=1.0, shuffle_dataset=True, **trainer_defaults(seed))
     with quiet():
+        config = GRPOConfig(
+            output_dir=str(folder), max_steps=settings.steps, learning_rate=settings.learning_rate,
+            adam_beta1=0.9, adam_beta2=0.95, lr_scheduler_type="constant_with_warmup",
+            warmup_steps=min(5, settings.steps // 4),
+            per_device_train_batch_size=micro, gradient_accumulation_steps=completions // micro,
+            steps_per_generation=completions // micro * settings.steps_per_generation,
+            num_iterations=settings.num_iterations,
+            num_generations=settings.group, epsilon=settings.clip, beta=settings.reference_kl, scale_rewards="group",
+            loss_type="grpo", temperature=settings.temperature, max_completion_length=policy.settings.max_new_tokens,
+            max_grad_norm=1.0, logging_steps=1, top_k=0, top_p=1.0, shuffle_dataset=True, **trainer_defaults(seed))
         trainer = SoftGRPOTrainer(policy.model, reward_funcs=reward, args=config, train_dataset=Dataset.from_dict(rows),
                                   processing_class=policy.tokenizer, beta1=settings.beta1, beta2=settings.beta2)
         watch = Watch(trainer, f"Soft-GRPO, {task}", shown="reward")

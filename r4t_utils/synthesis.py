@@ -59,7 +59,8 @@ def synthesise(policy: Folm, task: str, queries: list[str], encoder, index: Inde
         raise ValueError(f"none of {F * len(queries)} fan-outs is well formed: {dict(outcome)}; tune the policy longer "
                          "or raise folm.max_new_tokens")
     good = [[fanout.queries for fanout in group if not fanout.fault] for group in drawn]
-    directions = encoder.text([sub for group in good for fanout in group for sub in fanout], label=f"directions, {task}")
+    texts = [sub for group in good for fanout in group for sub in fanout]
+    directions = encoder.text(texts, label=f"directions, {task}")
     if task == "oar":
         directions = index.vectors[index.search(directions, 1)[0][:, 0]]
     targets = np.zeros((len(queries), F, L, encoder.d), np.float32)

@@ -7,8 +7,18 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from r4t_utils.diffusion import (Denoiser, DenoiserConfig, Pairs, ema_decay, learning_rate, sample, set_loss,
-                                 train, training, update_ema)
+from r4t_utils.diffusion import (
+    Denoiser,
+    DenoiserConfig,
+    Pairs,
+    ema_decay,
+    learning_rate,
+    sample,
+    set_loss,
+    train,
+    training,
+    update_ema,
+)
 
 SMALL = DenoiserConfig(d=8, hidden=32, mlp=64, heads=4, layers=2, dropout=0.1, sigma_data=0.35)
 

@@ -128,7 +128,8 @@ def _item(look: dict, category: str, rng) -> dict:
                  else list(w[a])[rng.integers(len(w[a]))]) for a in ("colour", "material")}
     value["pattern"] = look["pattern"][rng.integers(len(look["pattern"]))] if rng.random() < 0.5 else "plain"
     value |= {"category": category} | {a: look[a] for a in ATTRIBUTES}
-    shown = {"style": 0.25, "season": 0.1, "occasion": 0.12, "mood": 0.12, "colour": 0.65, "material": 0.5, "pattern": 0.8}
+    shown = {"style": 0.25, "season": 0.1, "occasion": 0.12, "mood": 0.12,
+             "colour": 0.65, "material": 0.5, "pattern": 0.8}
     words = [surface(a, value[a], rng) for a, p in shown.items() if rng.random() < p]
     if rng.random() < 0.35:
         words.insert(0, w["makers"][rng.integers(len(w["makers"]))])
