@@ -92,7 +92,7 @@ def test_unknown_profile_lists_the_known_ones():
 @pytest.mark.parametrize(
     "edit, message",
     [
-        (lambda text: text.replace("  steps: 60 ", "  stepz: 60 "), "unknown: stepz; missing: steps"),
+        (lambda text: text.replace("\n  steps: ", "\n  stepz: ", 1), "unknown: stepz; missing: steps"),
         (lambda text: text.replace("latency:", "late:"), "unknown: late; missing: latency"),
         (lambda text: text[:2000] + "\n  :-{", "cannot be read"),
         (lambda text: "[]", "not a mapping"),
