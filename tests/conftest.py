@@ -20,6 +20,6 @@ def toy(folders, monkeypatch):
     """A pipeline of two toy notebooks, the first two stages."""
     toys.save(folders / "notebooks", "01_data_curation", toys.FIRST)
     toys.save(folders / "notebooks", "02_rl_fanout", toys.SECOND)
-    for name in list(STAGES)[2:]:
+    for name in reversed(list(STAGES)[2:]):  # put back in the opposite order, hence in their own
         monkeypatch.delitem(STAGES, name)
     return folders
