@@ -105,6 +105,8 @@ def test_an_interrupted_run_leaves_no_kernel_and_what_was_there(toy, number, gro
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a test run in the background ignores Ctrl-C, and its children would inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     half, began = None, time.monotonic()
     while half is None and time.monotonic() - began < 30:
