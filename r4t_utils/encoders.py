@@ -50,11 +50,11 @@ class SentenceEncoder:
     def __init__(self, device: str | None = None):
         from transformers import AutoModel, AutoTokenizer
 
-        from .training import quiet
+        from . import training
 
         folder = minilm_folder()
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        with quiet():
+        self.device = device or training.device()
+        with training.quiet():
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
             self.model = AutoModel.from_pretrained(folder).to(self.device).eval()
         self.memory: dict[str, np.ndarray] = {}

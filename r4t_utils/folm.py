@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from . import progress, warmup
-from .training import Watch, quiet, trainer_defaults
+from .training import Watch, bf16, device, quiet, trainer_defaults
 
 # Our wording of the paper's Appendix prompts: up to k queries that stay on topic, reasoning first, then JSON.
 INSTRUCTION = {
@@ -146,14 +146,13 @@ class Folm:
         """A saved policy, or the pretrained one that ``folder`` names on the hub or on disk (LoRA adapters too)."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        cuda = torch.cuda.is_available()
-        dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        dtype = torch.bfloat16 if bf16() else torch.float32
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder)
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        return cls(model.to("cuda" if cuda else "cpu"), tokenizer, settings)
+        return cls(model.to(device()), tokenizer, settings)
 
 
 def zero_shot_policy(queries: dict[str, list[str]], settings, seed: int, folder: Path) -> str:

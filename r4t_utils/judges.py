@@ -27,8 +27,6 @@ class AttributeJudge:
     """Exact: the attributes of the sample corpus, which the reward never sees. Subtopics of a query are the looks that
     satisfy it."""
 
-    diversity = "subtopic recall"
-
     def __init__(self, corpus: Corpus):
         self.collections = corpus.collections
         looks = corpus.collections["look"].to_numpy()
@@ -92,8 +90,6 @@ class EmbeddingJudge:
     Alignment and groundedness are mean cosines, clipped to 0..1; diversity is Vendi / k of the results. A relative of
     the reward, hence the weaker evidence of the two.
     """
-
-    diversity = "Vendi / k"
 
     def __init__(self, corpus: Corpus, sentence):
         self.sentence = sentence

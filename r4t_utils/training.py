@@ -16,11 +16,15 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def bf16() -> bool:
+    """Whether the device computes in bfloat16 itself; older GPUs only emulate it."""
+    return device() == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def trainer_defaults(seed: int) -> dict:
     """Arguments shared by every trainer: no checkpoints, no reports, full precision without a bf16 GPU."""
-    cuda = torch.cuda.is_available()
-    return {"seed": seed, "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": not cuda,
-            "bf16": cuda and torch.cuda.is_bf16_supported(including_emulation=False),
+    return {"seed": seed, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
+            "use_cpu": device() == "cpu", "bf16": bf16(),
             "gradient_checkpointing": False, "dataloader_num_workers": 0, "dataloader_pin_memory": False}
 
 
