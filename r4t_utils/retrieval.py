@@ -1,4 +1,4 @@
-"""Exact nearest-neighbour search with FAISS, and the union of a fan-out's results."""
+"""Exact nearest-neighbour search with FAISS."""
 
 import faiss
 import numpy as np
@@ -19,9 +19,3 @@ class Index:
         """Ids (m, n) of the n nearest contents of queries (m, d), nearest first, and their distances (m, n), 0..2."""
         cosine, ids = self.faiss.search(np.ascontiguousarray(queries, np.float32), n)
         return ids, np.sqrt(np.clip(2 - 2 * cosine, 0, 4))
-
-
-def union(ids: np.ndarray, n: int | None = None) -> list[int]:
-    """R(Q): the results of a fan-out (k, n) without repeats, every direction's best first, cut to ``n``."""
-    merged = list(dict.fromkeys(int(i) for i in np.asarray(ids).T.ravel() if i >= 0))
-    return merged if n is None else merged[:n]

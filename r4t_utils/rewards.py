@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-DIVERSITIES = ("vendi", "vendi_over_k", "standardised")
+DIVERSITIES = ("vendi", "vendi_over_k")
 WORST_DISTANCE = 2.0  # between opposite unit vectors
 WORST_COSINE = -1.0
 
@@ -24,14 +24,6 @@ class Reward(NamedTuple):
     ground: np.ndarray
     div: np.ndarray
     align: np.ndarray
-
-
-class Scales(NamedTuple):
-    """What one unit of each term is worth: its standard deviation over zero-shot fan-outs."""
-
-    ground: float
-    div: float
-    align: float
 
 
 def _present(present, shape: tuple) -> np.ndarray:
@@ -112,36 +104,17 @@ def align(Q, z_q, present=None) -> np.ndarray:
     return np.where(present, cosine, WORST_COSINE).mean(-1)
 
 
-def component_scales(reward: Reward) -> Scales:
-    """Standard deviation of each term of `reward`, taken over all the (zero-shot) fan-outs it holds.
-
-    Raises ValueError when a term does not vary, because nothing could be divided by it.
-    """
-    scales = Scales(*(float(np.std(term)) for term in (reward.ground, reward.div, reward.align)))
-    _check_scales(scales)
-    return scales
-
-
-def _check_scales(scales) -> None:
-    if scales is None or not all(np.isfinite(s) and s > 1e-9 for s in scales):
-        raise ValueError(
-            f"scales is {scales}; diversity='standardised' needs three standard deviations above 0. "
-            "Take them with component_scales over many different zero-shot fan-outs."
-        )
-
-
 def composite(nearest_distance, C, Q, z_q, *, lambda_g=0.6, lambda_d=0.2, lambda_a=0.2,
-              diversity="vendi", scales: Scales | None = None, present=None) -> Reward:
+              diversity="vendi", present=None) -> Reward:
     """Reward of OAR fan-outs, Eq. 1: lambda_g r_ground + lambda_d r_div + lambda_a r_align.
 
     nearest_distance: (..., k); C: (..., k, d) the representative (top-1) content of each sub-query;
     Q: (..., k, d) sub-queries; z_q: (..., d) the query; present: optional (..., k) bool, all False for
     a malformed fan-out. `diversity` says how the terms, whose ranges differ, are added:
       "vendi"         r_div in 1..k, as printed in Eq. 2;
-      "vendi_over_k"  r_div / k, in 1/k..1;
-      "standardised"  each of the three terms divided by its standard deviation in `scales`.
-    Returns a Reward of arrays (...). Raises ValueError for an unknown setting, negative or non-finite
-    weights, or scales missing where they are needed.
+      "vendi_over_k"  r_div / k, in 1/k..1.
+    Any other scaling of the terms is another choice of weights. Returns a Reward of arrays (...). Raises
+    ValueError for an unknown setting, or negative or non-finite weights.
     """
     if diversity not in DIVERSITIES:
         raise ValueError(f"diversity is {diversity!r}; it must be one of {', '.join(DIVERSITIES)}.")
@@ -150,12 +123,8 @@ def composite(nearest_distance, C, Q, z_q, *, lambda_g=0.6, lambda_d=0.2, lambda
         raise ValueError(f"weights are {weights.tolist()}; the three lambdas must be 0 or more.")
     k = np.shape(C)[-2]
     r = ground(nearest_distance, present), vendi(C, present), align(Q, z_q, present)
-    if diversity == "standardised":
-        _check_scales(scales)
-        unit = np.array(scales)
-    else:
-        unit = np.array([1.0, float(k) if diversity == "vendi_over_k" else 1.0, 1.0])
-    g, v, a = weights / unit
+    g, v, a = weights
+    v = v / k if diversity == "vendi_over_k" else v
     return Reward(g * r[0] + v * r[1] + a * r[2], *r)
 
 

@@ -44,6 +44,7 @@ class FolmSettings:
     layers: int = _within(1)
     heads: int = _within(1)
     vocab_size: int = _within(64)
+    warmup_copies: int = _within(0)
     warmup_fanouts: int = _within(0)
     warmup_epochs: int = _within(0)
     warmup_batch: int = _within(1)
@@ -70,7 +71,7 @@ class RlSettings:
     lambda_g: float = _within(0, 1)
     lambda_d: float = _within(0, 1)
     lambda_a: float = _within(0, 1)
-    diversity: str = _one_of("vendi", "vendi_over_k", "standardised")
+    diversity: str = _one_of("vendi", "vendi_over_k")
     temperature: float = _within(above=0, high=10)
 
 

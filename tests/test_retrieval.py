@@ -1,10 +1,7 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
-from r4t_utils.retrieval import Index, union
+from r4t_utils.retrieval import Index
 
 
 def unit_rows(n, d, seed):
@@ -50,24 +47,3 @@ def test_order_of_queries_and_memory_layout_do_not_matter(world):
 
 def test_length(world):
     assert len(Index(world[0])) == 500
-
-
-def test_union_takes_every_directions_best_first():
-    assert union(np.array([[1, 2, 3], [4, 2, 5]])) == [1, 4, 2, 3, 5]
-    assert union(np.array([[1, 2, 3], [4, 2, 5]]), 3) == [1, 4, 2]
-    assert union(np.array([[7, -1], [-1, -1]])) == [7]
-
-
-@given(
-    arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.integers(-1, 9)),
-    st.integers(0, 12),
-)
-def test_union_holds_every_id_once_in_order_of_its_best_rank(ids, n):
-    merged = union(ids)
-    assert len(merged) == len(set(merged)) and set(merged) == set(ids[ids >= 0].tolist())
-    place = {}  # the best (rank, direction) that each id has
-    for direction, row in enumerate(ids.tolist()):
-        for rank, i in enumerate(row):
-            place[i] = min(place.get(i, (99, 99)), (rank, direction))
-    assert merged == sorted(merged, key=place.get)
-    assert union(ids, n) == merged[:n]
