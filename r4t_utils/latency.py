@@ -1,11 +1,9 @@
 """Wall-clock time of paths that are compared: measured in turn, warmed up, synchronised, with NFE beside."""
 
 import gc
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -77,28 +75,44 @@ def measure(fn: Callable, repeats: int, warmup: int) -> dict:
     return _quartiles(interleaved({"fn": fn}, repeats, warmup)[0]["fn"])
 
 
-def sweep(paths: Mapping[tuple[str, str], Callable], batch_sizes: Iterable[int], repeats: int, warmup: int,
-          progress: Callable = iter) -> pd.DataFrame:
-    """Time every path at every batch size; all paths of one batch size are measured in turn.
+def _steps(walk: Iterator[str]) -> dict[str, float]:
+    """Seconds of each step of a walk, which yields a step's name when it is done."""
+    spent: dict[str, float] = {}
+    while True:
+        elapsed, name = _timed(lambda: next(walk, None))
+        if name is None:
+            return spent
+        spent[name] = elapsed
 
-    paths: {(path, part): function(batch)}, for instance ("R4T-FOLM", "with search"). Each function does
-    the whole work for `batch` queries and returns its NFE, the network evaluations a query needed (a
-    token is one, a guided sampling step two), so that the count is of the run that was timed.
-    `progress` wraps the batch sizes, as tqdm does. Returns the columns of latency.csv, seconds a call;
-    nfe is the median over repeats. Raises ValueError for bad counts or a function that returns no NFE.
+
+def sweep(paths: Mapping[str, Callable[[int], Iterator[str]]], parts: Mapping[str, Mapping[str, Sequence[str]]],
+          nfe: Mapping[str, float], batch_sizes: Iterable[int], repeats: int, warmup: int,
+          progress: Callable = iter) -> pd.DataFrame:
+    """Time the steps of every path at every batch size; all paths of one batch size are walked in turn.
+
+    Args:
+        paths: {path: function(batch)}; the function does the whole work for `batch` queries and yields the name of
+            each step when it is done.
+        parts: {part: {path: its steps}}; what is reported is the sum of those steps within one repeat.
+        nfe: {path: network evaluations a query needs}: a token is one, a guided sampling step two.
+        progress: wraps the batch sizes, as tqdm does.
+    Returns the columns of latency.csv, seconds a call. Raises ValueError for bad counts, a path without its NFE, or a
+    step that no path took.
     """
     _check(repeats, warmup)
     batch_sizes = list(batch_sizes)
     if not batch_sizes or any(b < 1 for b in batch_sizes):
         raise ValueError(f"batch_sizes is {batch_sizes}; it must hold whole numbers of 1 or more.")
+    if bad := [path for path in paths if not nfe.get(path, 0) > 0]:
+        raise ValueError(f"nfe is {dict(nfe)}; it must hold a number above 0 for {', '.join(bad)}.")
     rows = []
     for batch in progress(batch_sizes):
-        calls = {key: partial(fn, batch) for key, fn in paths.items()}
-        seconds, nfes = interleaved(calls, repeats, warmup)
-        for (path, part), spent in seconds.items():
-            nfe = nfes[path, part]
-            if not all(isinstance(v, (int, float, np.number)) and math.isfinite(v) and v > 0 for v in nfe):
-                raise ValueError(f"{path}, {part} returned {nfe[0]!r}; it must return its NFE, above 0.")
-            rows.append({"path": path, "part": part, "batch": batch, **_quartiles(spent),
-                         "nfe": float(np.median(nfe))})
+        fns = {path: lambda walk=walk, batch=batch: _steps(walk(batch)) for path, walk in paths.items()}
+        _, walks = interleaved(fns, repeats, warmup)
+        for part, of in parts.items():
+            for path, names in of.items():
+                if unknown := [name for name in names if name not in walks[path][0]]:
+                    raise ValueError(f"{part} adds up {unknown}, but {path} took {list(walks[path][0])}.")
+                spent = [sum(walk[name] for name in names) for walk in walks[path]]
+                rows.append({"path": path, "part": part, "batch": batch, **_quartiles(spent), "nfe": nfe[path]})
     return pd.DataFrame(rows, columns=COLUMNS)

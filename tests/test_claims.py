@@ -74,10 +74,12 @@ def test_rows_show_the_paper_beside_ours():
 @pytest.mark.parametrize("folm, want", [(13.0, "holds"), (12.2, "undecided"), (10.0, "does not hold")])
 def test_latency_claim_uses_the_widest_ratio_of_quartiles(folm, want):
     frame = pd.DataFrame([
-        {"path": path, "part": "fan-out", "batch": b, "n": 7, "median": m, "q25": 0.98 * m, "q75": 1.02 * m}
-        for path, m in ((FOLM, folm), (DIFFUSION, 1.0)) for b in (1, 64)])
+        {"path": path, "part": part, "batch": b, "n": 7, "median": m, "q25": 0.98 * m, "q75": 1.02 * m}
+        for part, slower in (("fan-out", 1), ("from text", 2), ("with search", 3))
+        for path, m in ((FOLM, folm), (DIFFUSION, slower)) for b in (1, 64)])
     got = claims.latency_ratio(frame, 64)
-    (ratio, low, high, n), = got.values()
+    (ratio, low, high, n), *others = got.values()
+    assert [other.mean for other in others] == pytest.approx([folm / 2, folm / 3])  # reported, and decide nothing
     assert ratio == pytest.approx(folm) and n == 7
     assert (low, high) == pytest.approx((folm * 0.98 / 1.02, folm * 1.02 / 0.98))
     row, = claims.table({"C9": got})

@@ -49,25 +49,41 @@ def test_cuda_work_is_waited_for_before_and_after(monkeypatch):
     assert events == ["wait", "work", "wait"] * 2
 
 
-def test_sweep_has_the_columns_of_the_results_file():
-    def path(cost, nfe):
-        return lambda batch: time.sleep(cost * batch) or nfe
+def walk(**naps):
+    """A path whose steps sleep for so many seconds a query."""
+    def steps(batch):
+        for name, nap in naps.items():
+            time.sleep(nap * batch)
+            yield name
 
-    paths = {("R4T-FOLM", "fan-out"): path(0.002, 80), ("R4T-Diffusion", "fan-out"): path(0.0002, 16)}
+    return steps
+
+
+PATHS = {"R4T-FOLM": walk(write=0.002, search=0.001),
+         "R4T-Diffusion": walk(encode=0.0001, denoise=0.0002, search=0.001)}
+PARTS = {"fan-out": {"R4T-FOLM": ["write"], "R4T-Diffusion": ["denoise"]},
+         "with search": {"R4T-FOLM": ["write", "search"], "R4T-Diffusion": ["encode", "denoise", "search"]}}
+NFE = {"R4T-FOLM": 80, "R4T-Diffusion": 16}
+
+
+def test_sweep_adds_up_the_steps_of_each_part():
     seen = []
-    frame = latency.sweep(paths, [1, 8], repeats=3, warmup=1, progress=lambda x: seen.extend(x) or x)
+    frame = latency.sweep(PATHS, PARTS, NFE, [1, 8], repeats=3, warmup=1, progress=lambda x: seen.extend(x) or x)
     assert list(frame) == ["path", "part", "batch", "median", "q25", "q75", "n", "nfe"]
-    assert seen == [1, 8] and len(frame) == 4
-    wide = frame.pivot(index="batch", columns="path", values="median")
-    assert wide.loc[8, "R4T-FOLM"] >= 0.016 and wide.loc[8, "R4T-FOLM"] > 4 * wide.loc[8, "R4T-Diffusion"]
+    assert seen == [1, 8] and len(frame) == 8 and set(frame.n) == {3}
+    wide = frame.pivot(index="batch", columns=["part", "path"], values="median").loc[8]
+    assert 0.016 <= wide["fan-out", "R4T-FOLM"] < wide["with search", "R4T-FOLM"] - 0.007
+    assert wide["fan-out", "R4T-FOLM"] > 4 * wide["fan-out", "R4T-Diffusion"]
+    assert wide["with search", "R4T-Diffusion"] >= 0.0104
     assert set(frame[frame.path == "R4T-FOLM"].nfe) == {80}
 
 
 @pytest.mark.parametrize("call, words", [
     (lambda: latency.measure(lambda: 1, repeats=0, warmup=0), "repeats is 0"),
     (lambda: latency.interleaved({}, 1, 0), "empty"),
-    (lambda: latency.sweep({("a", "b"): lambda batch: 1}, [0], 1, 0), "batch_sizes"),
-    (lambda: latency.sweep({("a", "b"): lambda batch: None}, [1], 1, 0), "NFE"),
+    (lambda: latency.sweep(PATHS, PARTS, NFE, [0], 1, 0), "batch_sizes"),
+    (lambda: latency.sweep(PATHS, PARTS, {"R4T-FOLM": 80}, [1], 1, 0), "R4T-Diffusion"),
+    (lambda: latency.sweep(PATHS, {"x": {"R4T-FOLM": ["nap"]}}, NFE, [1], 1, 0), "nap"),
 ])
 def test_bad_input_names_the_value_and_the_rule(call, words):
     with pytest.raises(ValueError, match=words):
