@@ -60,13 +60,15 @@ def main(arguments: list[str] | None = None) -> None:
     """Redraw every figure whose CSV files are there."""
     parser = argparse.ArgumentParser(prog="python -m r4t_utils.plots", description=main.__doc__)
     parser.add_argument("--profile", required=True, help="smoke, cpu, gpu or paper")
-    parser.add_argument("--dataset", required=True, help="results folder: sample, polyvore, polyvore-subset")
+    parser.add_argument("--dataset", required=True, help="sample or polyvore (its subset too)")
     args = parser.parse_args(arguments)
-    folder = paths.run_results(args.profile, args.dataset)
-    drawn = [name for name, entry in FIGURES.items() if all((folder / csv).is_file() for csv in entry.csvs)]
+    whole = paths.run_results(args.profile, args.dataset)
+    folders = [whole, whole.with_name(f"{whole.name}-subset")]
+    drawn = [(name, folder) for folder in folders for name, entry in FIGURES.items()
+             if all((folder / csv).is_file() for csv in entry.csvs)]
     if not drawn:
-        sys.exit(f"{folder} holds no recorded results; run `make reproduce` for that profile and data first.")
-    for name in drawn:
+        sys.exit(f"{whole} holds no recorded results; run `make reproduce` for that profile and data first.")
+    for name, folder in drawn:
         draw(name, folder)
         print(folder / "figures" / f"{name}.png")
 
