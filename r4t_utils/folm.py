@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from . import progress, warmup
+from .datasets.splits import topic_words
 from .training import Watch, bf16, device, quiet, trainer_defaults
 
 # Our wording of the paper's Appendix prompts: up to k queries that stay on topic, reasoning first, then JSON.
@@ -99,12 +100,14 @@ class Folm:
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         answers = [""] * len(prompts)
+        was_training = self.model.training
         self.model.eval()
         with torch.random.fork_rng(devices=[self.model.device] if self.model.device.type == "cuda" else []):
             torch.manual_seed(seed)
             for rows in progress.track(batches, label) if label else batches:
                 for i, text in zip(rows, self._generate([prompts[i] for i in rows], temperature)):
                     answers[i] = text
+        self.model.train(was_training)
         return answers
 
     def _generate(self, prompts: list[str], temperature: float) -> list[str]:
@@ -159,44 +162,60 @@ def zero_shot_policy(queries: dict[str, list[str]], settings, seed: int, folder:
     """The untuned policy: where ``Folm.load`` finds it. The small one is warmed up here and saved in ``folder``."""
     if settings.policy != "small":
         return settings.policy
-    policy, data = small_policy(queries, settings, seed)
-    warm_up(policy, data, settings, seed, folder)
+    policy, lessons = small_policy(queries, settings, seed)
+    for name, lesson in lessons.items():
+        warm_up(policy, lesson, settings, seed, folder, f"warm-up: {name}")
     policy.save(folder)
     return str(folder)
 
 
-def small_policy(queries: dict[str, list[str]], settings, seed: int) -> tuple[Folm, "object"]:
-    """An untrained small Llama with its own tokenizer, and the warm-up data set of generic fan-outs.
+def small_policy(queries: dict[str, list[str]], settings, seed: int) -> tuple[Folm, dict]:
+    """An untrained small Llama with its own tokenizer, and what its warm-up teaches it, in order.
 
     Args:
         queries: training queries of each task ("oar", "wscr"); the fan-outs use their words and general language.
     Returns:
-        the policy and a ``datasets.Dataset`` with columns prompt and completion.
+        the policy, and {"copying": ..., "fan-outs": ...}, each a ``datasets.Dataset`` with columns prompt and
+        completion. Copying comes first, on short made-up examples: a small model learns it late from fan-outs, where
+        most words are anyone's guess, and until then it repeats words of the query at random.
     """
     from datasets import Dataset
     from transformers import LlamaConfig, LlamaForCausalLM
 
     rng = np.random.default_rng(seed)
-    vocabulary = sorted({word for task in queries for query in queries[task] for word in query.split()})
-    rows = []
+    words = sorted({word for task in queries for query in queries[task] for word in query.split()})
+    lessons = {"copying": [], "fan-outs": []}
+    for i in range(settings.warmup_copies):
+        query = " ".join(rng.choice(words, rng.integers(1, 6)))
+        lessons["copying"].append((TASK_TOKEN[("oar", "wscr")[i % 2]], query, _last_two(query, settings.k)))
     for i in range(settings.warmup_fanouts):
         task = ("oar", "wscr")[i % 2]
         if rng.random() < MADE_UP:
-            query = " ".join(rng.choice(vocabulary, rng.integers(2, 6)))
+            query = " ".join(rng.choice(words, rng.integers(2, 6)))
         else:
             query = queries[task][rng.integers(len(queries[task]))]
-        rows.append((f"{TASK_TOKEN[task]} {query}", frame(warmup.fanout(task, query, settings.k, rng))))
+        lessons["fan-outs"].append((TASK_TOKEN[task], query, frame(warmup.fanout(task, query, settings.k, rng))))
+    rows = lessons["copying"] + lessons["fan-outs"]
     tokenizer = _tokenizer([text for row in rows for text in row], settings)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=settings.hidden, intermediate_size=3 * settings.hidden,
+        vocab_size=len(tokenizer), hidden_size=settings.hidden,
+        intermediate_size=settings.hidden,  # narrow: this task needs layers that look up, more than ones that know
         num_hidden_layers=settings.layers, num_attention_heads=settings.heads,
         num_key_value_heads=2,  # shared by several heads: sampling on a CPU is bound by the size of the cache
         tie_word_embeddings=True, initializer_range=0.06,  # the usual 0.02 learns to copy a query's words far later
         max_position_embeddings=settings.max_prompt_tokens + settings.max_new_tokens,
         bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
-    data = Dataset.from_dict({"prompt": [p for p, _ in rows], "completion": [c for _, c in rows]})
+    data = {name: Dataset.from_dict({"prompt": [f"{token} {query}" for token, query, _ in rows],
+                                     "completion": [completion for _, _, completion in rows]})
+            for name, rows in lessons.items() if rows}
     return Folm(model, tokenizer, settings), data
+
+
+def _last_two(query: str, k: int) -> str:
+    """The end of a completion whose last two sub-queries are the query's topic words."""
+    words = " ".join(word for word in query.split() if topic_words(word)) or query
+    return NEXT.join(number(i) + words for i in range(max(0, k - 2), k)) + CLOSE
 
 
 def _tokenizer(texts: list[str], settings):
@@ -218,8 +237,8 @@ def _tokenizer(texts: list[str], settings):
                                    padding_side="left")
 
 
-def warm_up(policy: Folm, data, settings, seed: int, folder: Path) -> list[dict]:
-    """Supervised fine-tuning on the generic fan-outs (loss on completions only). Returns the logged losses."""
+def warm_up(policy: Folm, data, settings, seed: int, folder: Path, label: str = "warm-up") -> list[dict]:
+    """Supervised fine-tuning on one lesson of ``small_policy`` (loss on completions only). Returns logged losses."""
     from trl import SFTConfig, SFTTrainer
 
     with quiet():
@@ -229,6 +248,6 @@ def warm_up(policy: Folm, data, settings, seed: int, folder: Path) -> list[dict]
             adam_beta2=0.98, completion_only_loss=True, logging_steps=10,
             max_length=settings.max_prompt_tokens + settings.max_new_tokens, **trainer_defaults(seed))
         trainer = SFTTrainer(policy.model, args=config, train_dataset=data, processing_class=policy.tokenizer)
-        watch = Watch(trainer, "warm-up")
+        watch = Watch(trainer, label)
         trainer.train()
     return watch.rows

@@ -56,9 +56,9 @@ class SetReward:
     others with nearly equal advantages, and nothing but form is learnt.)
     """
 
-    def __init__(self, task: str, encoder, index: Index, settings, k: int, n: int = 1, scales=None):
+    def __init__(self, task: str, encoder, index: Index, settings, k: int, n: int = 1):
         self.task, self.encoder, self.index, self.settings = task, encoder, index, settings
-        self.k, self.n, self.scales = k, n, scales
+        self.k, self.n = k, n
         self.__name__ = f"{task}_reward"
         self.rows: list[dict] = []  # one a call: the mean of every component
 
@@ -84,7 +84,7 @@ class SetReward:
         reward = rewards.composite(
             distance[:, 0].reshape(present.shape), self.index.vectors[ids[..., 0]], Q, self.encoder.text(query),
             lambda_g=s.lambda_g, lambda_d=s.lambda_d, lambda_a=s.lambda_a, diversity=s.diversity,
-            scales=self.scales, present=present)
+            present=present)
         formed = present.any(1)
         total = np.where(formed, reward.total, min(0.0, reward.total[formed].min(initial=0.0)))
         return total, {"ground": reward.ground, "div": reward.div, "align": reward.align}
@@ -111,7 +111,7 @@ def train(policy: Folm, task: str, queries: list[str], reward: SetReward, settin
     with quiet():
         config = GRPOConfig(
             output_dir=str(folder), max_steps=settings.steps, learning_rate=settings.learning_rate,
-            adam_beta1=0.9, adam_beta2=0.95, lr_scheduler_type="constant_with_warmup",
+            adam_beta1=0.9, adam_beta2=0.95, lr_scheduler_type="linear",
             warmup_steps=min(5, settings.steps // 4),
             per_device_train_batch_size=micro, gradient_accumulation_steps=completions // micro,
             steps_per_generation=completions // micro * settings.steps_per_generation,

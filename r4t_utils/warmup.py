@@ -1,73 +1,89 @@
 """The small policy's "instruction tuning": generic fan-outs that teach it the task's form and nothing of the database.
 
 A zero-shot language model that is asked to fan out mostly paraphrases, sometimes adds a facet, and now and then leaves
-the topic (the paper's Figures 3 and 6 show as much). These fan-outs do the same, from general fashion language alone.
-The shares below are part of the zero-shot baseline; they were set once, before any reinforcement learning.
+the topic (the paper's Figures 3 and 6 show as much), and one answer tends to keep to one idea: ten paraphrases, or ten
+occasions. These fan-outs do the same, from general fashion language alone: each draws a *habit*, the shares of the
+moves it makes. The mean shares below are part of the zero-shot baseline; they were set before any reinforcement
+learning. Without habits every fan-out is the same mixture, the G outputs of one query earn nearly equal rewards, and
+there is nothing to choose between.
 """
 
-from functools import cache
-from importlib.resources import files
-
 import numpy as np
-import yaml
 
 from .datasets.splits import topic_words
+from .generic_language import ABSTRACT, kinds, language
 
-PARAPHRASE, FACET = 0.5, 0.35  # what remains drifts: one topic word among unrelated facets
-
-
-@cache
-def language() -> dict:
-    return yaml.safe_load((files(__package__) / "generic_language.yaml").read_text())
+FACETS = ("colour", "material", "pattern", "season", "mood", "occasion", "style")
+# Mean shares of an OAR fan-out's moves; "drift" keeps one topic word among unrelated facets.
+MOVES = {"paraphrase": 0.4, **{facet: 0.05 for facet in FACETS}, "garment": 0.1, "drift": 0.15}
+CONCENTRATION = 1.2  # of the Dirichlet habits: small, so that one or two moves make most of a fan-out
 
 
 def fanout(task: str, query: str, k: int, rng: np.random.Generator) -> list[str]:
-    """k generic sub-queries of 2 to about 6 words for a broad query; task is "oar" or "wscr"."""
-    one = {"oar": _collection_query, "wscr": _item_query}[task]
+    """k generic sub-queries of 2 to about 7 words for a broad query; task is "oar" or "wscr"."""
     words = [word for word in query.split() if topic_words(word)] or query.split()
+    one = {"oar": _collection_queries, "wscr": _item_queries}[task](words, rng)
     queries: list[str] = []
     while len(queries) < k:
-        candidate = one(words, rng)
+        candidate = one()
         if candidate not in queries or rng.random() < 0.05:
             queries.append(candidate)
     return queries
+
+
+def _habit(shares: dict[str, float], rng):
+    """A function that draws a move, from shares drawn around the mean ones."""
+    names, mean = list(shares), np.array(list(shares.values()))
+    own = rng.dirichlet(CONCENTRATION * mean / mean.sum())
+    return lambda: names[rng.choice(len(names), p=own)]
 
 
 def _pick(values, rng):
     return values[rng.integers(len(values))]
 
 
-def _facet(rng) -> str:
-    facets = language()["facets"]
-    return _pick(facets[_pick(list(facets), rng)], rng)
+def _facet(kind: str, rng) -> str:
+    return _pick(language()["facets"][kind], rng)
 
 
-def _collection_query(words: list[str], rng) -> str:
-    kind = rng.random()
-    if kind < PARAPHRASE:
-        parts = [_synonym(word, rng) for word in words]
-        if rng.random() < 0.3:
-            parts.insert(0, _pick(language()["openings"], rng))
-        return " ".join([*parts, _pick(language()["endings"], rng)])
-    if kind < PARAPHRASE + FACET:
-        kept = list(words)
-        if len(kept) > 1 and rng.random() < 0.25:
-            kept.pop(rng.integers(len(kept)))
-        facet = _facet(rng) if rng.random() < 0.75 else "with " + _pick(language()["garments"], rng)
-        return " ".join([*kept, facet] if facet.startswith("with") or rng.random() < 0.3 else [facet, *kept])
-    return " ".join([_facet(rng), _pick(words, rng), _pick(language()["garments"], rng)])
+def _collection_queries(words: list[str], rng):
+    named = kinds(" ".join(words))
+    # A request for a style, an occasion, a season or a mood is not given a second one.
+    shares = {move: share for move, share in MOVES.items() if move not in ABSTRACT or move not in named}
+    move, first = _habit(shares, rng), rng.random() < 0.6
+
+    def one() -> str:
+        kind = move()
+        if kind == "paraphrase":
+            return _paraphrase(words, rng)
+        if kind == "drift":
+            return " ".join([_facet(_pick(FACETS, rng), rng), _pick(words, rng), _pick(language()["garments"], rng)])
+        if kind == "garment":
+            return " ".join([*words, "with", _pick(language()["garments"], rng)])
+        return " ".join([_facet(kind, rng), *words] if first else [*words, _facet(kind, rng)])
+
+    return one
 
 
-def _item_query(words: list[str], rng) -> str:
-    facets = language()["facets"]
-    parts = [_pick(facets[kind], rng) for kind in ("colour", "material", "pattern") if rng.random() < 0.4]
-    if rng.random() < 0.45:
-        parts.insert(0, _pick(words, rng))
-    return " ".join([*parts, _pick(language()["garments"], rng)])
+def _item_queries(words: list[str], rng):
+    kept = [[], [_pick(words, rng)], words][rng.choice(3, p=(0.3, 0.4, 0.3))]
+    share = {kind: rng.beta(0.6, 0.9) for kind in ("topic", "colour", "material", "pattern")}
+    palette = {kind: rng.permutation(language()["facets"][kind])[: rng.integers(1, 12)] for kind in list(share)[1:]}
+
+    def one() -> str:
+        topic = kept if rng.random() < share["topic"] else []
+        parts = [_pick(values, rng) for kind, values in palette.items() if rng.random() < share[kind]]
+        return " ".join([*topic, *parts[: 2 if len(topic) > 2 else 3], _pick(language()["garments"], rng)])
+
+    return one
 
 
-def _synonym(word: str, rng) -> str:
-    for group in language()["thesaurus"]:
-        if word in group and rng.random() < 0.5:
-            return _pick(group, rng)
-    return word
+def _paraphrase(words: list[str], rng) -> str:
+    """The words with at most one of them changed for a synonym, and something said around them."""
+    parts = list(words)
+    if rng.random() < 0.4:
+        i = rng.integers(len(parts))
+        parts[i] = _pick(next((group for group in language()["thesaurus"] if parts[i] in group), [parts[i]]), rng)
+    if rng.random() < 0.3:
+        parts.insert(0, _pick(language()["openings"], rng))
+    return " ".join([*parts, _pick(language()["endings"], rng)])

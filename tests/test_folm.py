@@ -151,10 +151,21 @@ def test_vocabulary_is_within_the_setting(policy):
 
 
 def test_warm_up_data_is_well_formed_and_covers_both_tasks():
-    _, data = folm.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
+    _, lessons = folm.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
+    data = lessons["fan-outs"]
     assert len(data) == 40 and set(data.column_names) == {"prompt", "completion"}
     assert {prompt.split()[0] for prompt in data["prompt"]} == set(TASK_TOKEN.values())
     assert all(parse(text, tiny.K).fault == "" for text in data["completion"])
+
+
+def test_copying_lesson_ends_a_completion_with_the_topic_words_twice():
+    _, lessons = folm.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
+    assert list(lessons) == ["copying", "fan-outs"] and len(lessons["copying"]) == 20
+    for prompt, completion in zip(lessons["copying"]["prompt"], lessons["copying"]["completion"]):
+        words = " ".join(w for w in prompt.split()[1:] if w not in ("look", "style", "outfit", "with"))
+        assert completion == f'"2": "{words}", "3": "{words}"}}</queries>' or not words
+    _, without = folm.small_policy(tiny.QUERIES, tiny.settings("folm.warmup_copies=0").folm, seed=0)
+    assert list(without) == ["fan-outs"]
 
 
 def test_small_policy_follows_its_seed(policy):
@@ -284,7 +295,8 @@ def test_saved_and_loaded_policies_are_equal(policy, tmp_path):
 
 def test_warm_up_lowers_the_loss_on_completions_and_moves_the_weights(tmp_path):
     s = tiny.settings("folm.warmup_batch=20").folm
-    policy, data = folm.small_policy(tiny.QUERIES, s, seed=0)
+    policy, lessons = folm.small_policy(tiny.QUERIES, s, seed=0)
+    data = lessons["fan-outs"]
     before = policy.model.get_input_embeddings().weight.detach().clone()
 
     def loss():

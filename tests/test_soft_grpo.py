@@ -215,7 +215,7 @@ def train(folder, toy, overrides="", freeze=False, seed=0):
 
 
 def test_training_raises_the_reward(tmp_path):
-    _, rows = train(tmp_path, Toy(share), "rl.steps=40 rl.learning_rate=1e-2")
+    _, rows = train(tmp_path, Toy(share), "rl.steps=40 rl.learning_rate=2e-2")
     earned = [row["reward"] for row in rows]
     assert np.mean(earned[-4:]) > np.mean(earned[:4]) + 0.2
     assert rows[-1]["entropy"] < rows[0]["entropy"] - 1

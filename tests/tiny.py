@@ -13,14 +13,15 @@ QUERIES = {
 }
 TINY = (
     "folm.hidden=32 folm.layers=1 folm.heads=2 folm.vocab_size=256 folm.warmup_fanouts=40 "
-    f"folm.warmup_epochs=1 folm.k={K} folm.max_prompt_tokens=32 folm.max_new_tokens=16 "
+    f"folm.warmup_copies=20 folm.warmup_epochs=1 folm.k={K} folm.max_prompt_tokens=32 folm.max_new_tokens=16 "
     "rl.group=4 rl.prompts_per_step=2 rl.micro_batch=8"
 )
 
 
 def settings(overrides: str = ""):
-    """The smoke profile with a tiny policy; ``overrides`` must not repeat those of ``TINY``."""
-    return profiles.load("smoke", f"{TINY} {overrides}".strip())
+    """The smoke profile with a tiny policy, and ``overrides``, which go before those of ``TINY``."""
+    given = dict(pair.split("=") for pair in f"{TINY} {overrides}".split())
+    return profiles.load("smoke", " ".join(f"{name}={value}" for name, value in given.items()))
 
 
 def policy(overrides: str = "", seed: int = 0) -> folm.Folm:

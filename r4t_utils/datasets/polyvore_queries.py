@@ -4,21 +4,16 @@ People title an outfit "Boho Rocker", but also "Untitled #915". A title is *mean
 general fashion language: a term of generic_language.yaml, which was written without looking at the outfits.
 """
 
-import html
 import re
-import unicodedata
 from collections import Counter
-from functools import cache
-from importlib.resources import files
 from itertools import combinations
 
 import pandas as pd
-import yaml
 
+from ..generic_language import ABSTRACT, clean, stem, terms, vocabulary
 from .splits import near_duplicate_groups, split_811
 
 MIN_TOGETHER = 5  # outfits in which two terms must meet before a query combines them
-ABSTRACT = ("mood", "style", "occasion", "season")  # what a request asks for, in the order of wording
 DETAIL = ("colour", "pattern", "material")
 _FOR = ("{a} {b} outfit", "{a} look for {b}", "{b} outfit in {a} style")
 _IN = ("{a} look in {b}", "{b} {a} outfit", "{a} style with {b} pieces")
@@ -27,38 +22,6 @@ TEMPLATES = {  # by the kind of b; a is always abstract
     "occasion": _FOR, "season": _FOR, "colour": _IN, "pattern": _IN, "material": _IN,
     "garment": ("{a} look with {b}", "{a} outfit with {b}", "{b} for {a} style"),
 }
-
-
-def clean(title: str) -> str:
-    """Lower-case ASCII letters and digits; accents, apostrophes and user handles are dropped."""
-    text = unicodedata.normalize("NFKD", html.unescape(title)).encode("ascii", "ignore").decode().lower()
-    return " ".join(re.findall("[a-z0-9]+", re.sub(r"@\S+|'", "", text)))
-
-
-@cache
-def language() -> dict[str, tuple[str, str]]:
-    """Every term of general fashion language, its words without plural endings -> (kind, usual spelling).
-
-    Kinds are the facets (colour, ..., style) and "garment"; a thesaurus word has the kind of the facet that
-    one of its neighbours belongs to, else "style". The last word of a garment's name is a garment too.
-    """
-    text = yaml.safe_load((files("r4t_utils") / "generic_language.yaml").read_text())
-    known = {_stem(term): (kind, clean(term)) for kind, words in text["facets"].items() for term in words}
-    for group in text["thesaurus"]:
-        kind = next((known[_stem(term)][0] for term in group if _stem(term) in known), "style")
-        for term in group:
-            known.setdefault(_stem(term), (kind, clean(term)))
-    for name in text["garments"]:
-        for term in (name, name.split()[-1]):
-            known.setdefault(_stem(term), ("garment", clean(term)))
-    return known
-
-
-def terms(text: str) -> list[str]:
-    """The terms of general fashion language in a cleaned text, without plural endings, each once."""
-    words = _stem(text).split()
-    runs = (" ".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1))
-    return list(dict.fromkeys(run for run in runs if run in language()))
 
 
 def meaningful(title: str, longest: int) -> str | None:
@@ -77,8 +40,8 @@ def broad_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) -
         pairs = [pairs[i] for i in rng.permutation(len(pairs))]
         for turn in range(3):  # every pair once before any pair twice
             for number, (a, b) in enumerate(pairs):
-                template = TEMPLATES[language()[b][0]][(number + turn) % 3]
-                query = template.format(a=language()[a][1], b=language()[b][1])
+                template = TEMPLATES[vocabulary()[b][0]][(number + turn) % 3]
+                query = template.format(a=vocabulary()[a][1], b=vocabulary()[b][1])
                 if len(rows) < n and len(query.split()) <= 6:
                     rows.setdefault(query, "recombined")
     return _split(pd.DataFrame({"query": list(rows), "family": list(rows.values())}), rng)
@@ -113,7 +76,7 @@ def _described(found: list[list[str]], categories, common: Counter) -> str | Non
     best = sorted(counts, key=lambda term: (-counts[term], common[term], term))
     by_kind = {}
     for term in best:
-        by_kind.setdefault(language()[term][0], language()[term][1])
+        by_kind.setdefault(vocabulary()[term][0], vocabulary()[term][1])
     details = [kind for kind in by_kind if kind in DETAIL]
     chosen = [kind for kind in by_kind if kind in ABSTRACT][:1]
     chosen = details[: 2 - len(chosen)] + chosen
@@ -130,7 +93,7 @@ def _described(found: list[list[str]], categories, common: Counter) -> str | Non
 
 
 def _is_garment(name: str) -> bool:
-    return language().get(_stem(name).split(" ")[-1], [""])[0] == "garment"
+    return vocabulary().get(stem(name).split(" ")[-1], [""])[0] == "garment"
 
 
 def _pairs(items: pd.DataFrame, collections: pd.DataFrame) -> list[tuple[str, str]]:
@@ -143,18 +106,12 @@ def _pairs(items: pd.DataFrame, collections: pd.DataFrame) -> list[tuple[str, st
     order = {kind: place for place, kind in enumerate(ABSTRACT)}
     found = []
     for pair, count in sorted(together.items()):
-        a, b = sorted(pair, key=lambda term: order.get(language()[term][0], len(order)))
-        kinds = language()[a][0], language()[b][0]
+        a, b = sorted(pair, key=lambda term: order.get(vocabulary()[term][0], len(order)))
+        kinds = vocabulary()[a][0], vocabulary()[b][0]
         apart = kinds[0] != kinds[1] and not {*a.split()} & {*b.split()}
         if count >= MIN_TOGETHER and kinds[0] in order and apart:
             found.append((a, b))
     return found
-
-
-def _stem(text: str) -> str:
-    """Words without plural endings: dresses -> dress, boots -> boot."""
-    words = text.replace("-", " ").split()
-    return " ".join(re.sub(r"(?<=ss|sh|ch)es$|(?<=[a-z]{3})(?<!s)s$", "", word) for word in words)
 
 
 def _split(table: pd.DataFrame, rng) -> pd.DataFrame:

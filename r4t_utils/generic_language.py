@@ -1,0 +1,60 @@
+"""General fashion language (generic_language.yaml), written without looking at any database, and its use in a text."""
+
+import html
+import re
+import unicodedata
+from functools import cache
+from importlib.resources import files
+
+import yaml
+
+ABSTRACT = ("mood", "style", "occasion", "season")  # the facets that a broad request asks for, in the order of wording
+
+
+@cache
+def language() -> dict:
+    """The file as it is: openings, endings, garments, facets (kind -> terms) and a thesaurus (groups of synonyms)."""
+    return yaml.safe_load((files(__package__) / "generic_language.yaml").read_text())
+
+
+def clean(title: str) -> str:
+    """Lower-case ASCII letters and digits; accents, apostrophes and user handles are dropped."""
+    text = unicodedata.normalize("NFKD", html.unescape(title)).encode("ascii", "ignore").decode().lower()
+    return " ".join(re.findall("[a-z0-9]+", re.sub(r"@\S+|'", "", text)))
+
+
+@cache
+def vocabulary() -> dict[str, tuple[str, str]]:
+    """Every term of general fashion language, its words without plural endings -> (kind, usual spelling).
+
+    Kinds are the facets (colour, ..., style) and "garment"; a thesaurus word has the kind of the facet that
+    one of its neighbours belongs to, else "style". The last word of a garment's name is a garment too.
+    """
+    text = language()
+    known = {stem(term): (kind, clean(term)) for kind, words in text["facets"].items() for term in words}
+    for group in text["thesaurus"]:
+        kind = next((known[stem(term)][0] for term in group if stem(term) in known), "style")
+        for term in group:
+            known.setdefault(stem(term), (kind, clean(term)))
+    for name in text["garments"]:
+        for term in (name, name.split()[-1]):
+            known.setdefault(stem(term), ("garment", clean(term)))
+    return known
+
+
+def terms(text: str) -> list[str]:
+    """The terms of general fashion language in a cleaned text, without plural endings, each once."""
+    words = stem(text).split()
+    runs = (" ".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1))
+    return list(dict.fromkeys(run for run in runs if run in vocabulary()))
+
+
+def kinds(text: str) -> set[str]:
+    """The kinds of term that a text holds."""
+    return {vocabulary()[term][0] for term in terms(clean(text))}
+
+
+def stem(text: str) -> str:
+    """Words without plural endings: dresses -> dress, boots -> boot."""
+    words = text.replace("-", " ").split()
+    return " ".join(re.sub(r"(?<=ss|sh|ch)es$|(?<=[a-z]{3})(?<!s)s$", "", word) for word in words)
