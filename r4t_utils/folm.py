@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from . import progress, warmup
-from .datasets.splits import topic_words
 from .training import Watch, bf16, device, quiet, trainer_defaults
 
 # Our wording of the paper's Appendix prompts: up to k queries that stay on topic, reasoning first, then JSON.
@@ -75,9 +74,10 @@ def number(i: int) -> str:
     return f'"{i + 1}": "' if i else '<queries>{"1": "'
 
 
-def frame(queries: list[str]) -> str:
-    """The completion that the small policy gives for these sub-queries; ``parse`` undoes it."""
-    return NEXT.join(number(i) + query for i, query in enumerate(queries)) + CLOSE
+def frame(queries: list[str], start: int = 0) -> str:
+    """The completion that the small policy gives for these sub-queries, from number ``start`` on; ``parse`` undoes a
+    whole one."""
+    return NEXT.join(number(i) + query for i, query in enumerate(queries, start)) + CLOSE
 
 
 class Folm:
@@ -185,18 +185,20 @@ def small_policy(queries: dict[str, list[str]], settings, seed: int) -> tuple[Fo
     rng = np.random.default_rng(seed)
     words = sorted({word for task in queries for query in queries[task] for word in query.split()})
     lessons = {"copying": [], "fan-outs": []}
+    last = min(2, settings.k)  # a copying example is the end of a completion, so that closing early is not learnt
     for i in range(settings.warmup_copies):
         query = " ".join(rng.choice(words, rng.integers(1, 6)))
-        lessons["copying"].append((TASK_TOKEN[("oar", "wscr")[i % 2]], query, _last_two(query, settings.k)))
+        copies = frame([" ".join(warmup.kept_words(query))] * last, settings.k - last)
+        lessons["copying"].append((f"{TASK_TOKEN[('oar', 'wscr')[i % 2]]} {query}", copies))
     for i in range(settings.warmup_fanouts):
         task = ("oar", "wscr")[i % 2]
         if rng.random() < MADE_UP:
             query = " ".join(rng.choice(words, rng.integers(2, 6)))
         else:
             query = queries[task][rng.integers(len(queries[task]))]
-        lessons["fan-outs"].append((TASK_TOKEN[task], query, frame(warmup.fanout(task, query, settings.k, rng))))
-    rows = lessons["copying"] + lessons["fan-outs"]
-    tokenizer = _tokenizer([text for row in rows for text in row], settings)
+        lessons["fan-outs"].append((f"{TASK_TOKEN[task]} {query}",
+                                    frame(warmup.fanout(task, query, settings.k, rng))))
+    tokenizer = _tokenizer([text for rows in lessons.values() for row in rows for text in row], settings)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=settings.hidden,
@@ -206,16 +208,9 @@ def small_policy(queries: dict[str, list[str]], settings, seed: int) -> tuple[Fo
         tie_word_embeddings=True, initializer_range=0.06,  # the usual 0.02 learns to copy a query's words far later
         max_position_embeddings=settings.max_prompt_tokens + settings.max_new_tokens,
         bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
-    data = {name: Dataset.from_dict({"prompt": [f"{token} {query}" for token, query, _ in rows],
-                                     "completion": [completion for _, _, completion in rows]})
+    data = {name: Dataset.from_dict({"prompt": [p for p, _ in rows], "completion": [c for _, c in rows]})
             for name, rows in lessons.items() if rows}
     return Folm(model, tokenizer, settings), data
-
-
-def _last_two(query: str, k: int) -> str:
-    """The end of a completion whose last two sub-queries are the query's topic words."""
-    words = " ".join(word for word in query.split() if topic_words(word)) or query
-    return NEXT.join(number(i) + words for i in range(max(0, k - 2), k)) + CLOSE
 
 
 def _tokenizer(texts: list[str], settings):

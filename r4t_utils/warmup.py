@@ -13,7 +13,8 @@ import numpy as np
 from .datasets.splits import topic_words
 from .generic_language import ABSTRACT, kinds, language
 
-FACETS = ("colour", "material", "pattern", "season", "mood", "occasion", "style")
+DETAILS = ("colour", "material", "pattern")
+FACETS = (*DETAILS, "season", "mood", "occasion", "style")
 # Mean shares of an OAR fan-out's moves; "drift" keeps one topic word among unrelated facets.
 MOVES = {"paraphrase": 0.4, **{facet: 0.05 for facet in FACETS}, "garment": 0.1, "drift": 0.15}
 CONCENTRATION = 1.2  # of the Dirichlet habits: small, so that one or two moves make most of a fan-out
@@ -21,7 +22,7 @@ CONCENTRATION = 1.2  # of the Dirichlet habits: small, so that one or two moves 
 
 def fanout(task: str, query: str, k: int, rng: np.random.Generator) -> list[str]:
     """k generic sub-queries of 2 to about 7 words for a broad query; task is "oar" or "wscr"."""
-    words = [word for word in query.split() if topic_words(word)] or query.split()
+    words = kept_words(query)
     one = {"oar": _collection_queries, "wscr": _item_queries}[task](words, rng)
     queries: list[str] = []
     while len(queries) < k:
@@ -29,6 +30,11 @@ def fanout(task: str, query: str, k: int, rng: np.random.Generator) -> list[str]
         if candidate not in queries or rng.random() < 0.05:
             queries.append(candidate)
     return queries
+
+
+def kept_words(query: str) -> list[str]:
+    """The words of a query that a fan-out keeps: those that carry its topic, or all where none does."""
+    return [word for word in query.split() if topic_words(word)] or query.split()
 
 
 def _habit(shares: dict[str, float], rng):
@@ -67,8 +73,8 @@ def _collection_queries(words: list[str], rng):
 
 def _item_queries(words: list[str], rng):
     kept = [[], [_pick(words, rng)], words][rng.choice(3, p=(0.3, 0.4, 0.3))]
-    share = {kind: rng.beta(0.6, 0.9) for kind in ("topic", "colour", "material", "pattern")}
-    palette = {kind: rng.permutation(language()["facets"][kind])[: rng.integers(1, 12)] for kind in list(share)[1:]}
+    share = {kind: rng.beta(0.6, 0.9) for kind in ("topic", *DETAILS)}
+    palette = {kind: rng.permutation(language()["facets"][kind])[: rng.integers(1, 12)] for kind in DETAILS}
 
     def one() -> str:
         topic = kept if rng.random() < share["topic"] else []

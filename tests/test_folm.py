@@ -162,8 +162,9 @@ def test_copying_lesson_ends_a_completion_with_the_topic_words_twice():
     _, lessons = folm.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
     assert list(lessons) == ["copying", "fan-outs"] and len(lessons["copying"]) == 20
     for prompt, completion in zip(lessons["copying"]["prompt"], lessons["copying"]["completion"]):
-        words = " ".join(w for w in prompt.split()[1:] if w not in ("look", "style", "outfit", "with"))
-        assert completion == f'"2": "{words}", "3": "{words}"}}</queries>' or not words
+        query = prompt.split()[1:]
+        words = " ".join([w for w in query if w not in ("look", "style", "outfit", "with")] or query)
+        assert completion == f'"2": "{words}", "3": "{words}"}}</queries>'
     _, without = folm.small_policy(tiny.QUERIES, tiny.settings("folm.warmup_copies=0").folm, seed=0)
     assert list(without) == ["fan-outs"]
 
