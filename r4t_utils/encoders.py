@@ -1,9 +1,10 @@
 """The frozen dual encoder: e_text and e_content in one unit-norm space of d dimensions.
 
 A pretrained sentence encoder (all-MiniLM-L6-v2, 384 dimensions) is followed by two linear heads, one for queries and
-one for contents, fitted on the corpus itself: an outfit's title against the mean of its items, and an item's name
-against that item. The loss is InfoNCE summed over prefixes of the vector (matryoshka representation learning,
-Kusupati et al. 2022), so that the first 32 or 64 coordinates retrieve too. The paper uses a CLIP trained the same way.
+one for contents, fitted on the corpus itself: an outfit's title against the mean of its items, an item's name against
+that item, and a training query against the mean of its reference set. The loss is InfoNCE summed over prefixes of the
+vector (matryoshka representation learning, Kusupati et al. 2022), so that the first 32 or 64 coordinates retrieve too.
+The paper uses a CLIP trained the same way.
 Neither attributes nor intents enter the fit. From then on the encoder is frozen.
 """
 
