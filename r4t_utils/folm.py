@@ -44,7 +44,9 @@ class Fanout:
 def parse(text: str, k: int) -> Fanout:
     """Read a completion; never raises.
 
-    Well formed = a JSON list of k or more short strings, of which k are kept, or an object with such values.
+    Well formed = a JSON list of k or more short strings, of which k are kept, or an object with such values. A word
+    that a sub-query says twice counts once: saying it again moves the embedding towards the topic, which a reward
+    would pay for, and asks for nothing.
     """
     body = re.search(r"<queries>(.*?)</queries>", text, re.S)
     if not body:
@@ -56,11 +58,11 @@ def parse(text: str, k: int) -> Fanout:
     listed = list(listed.values()) if isinstance(listed, dict) else listed
     if not isinstance(listed, list) or not all(isinstance(q, str) for q in listed):
         return Fanout([], "not a list of strings")
-    queries = [" ".join(q.split()) for q in listed]
-    if any("\ud800" <= character <= "\udfff" for q in queries for character in q):
+    if any("\ud800" <= character <= "\udfff" for q in listed for character in q):
         return Fanout([], "not text")  # half a character: no encoder takes it
-    if not all(0 < len(q.split()) <= MAX_WORDS for q in queries):
+    if not all(0 < len(q.split()) <= MAX_WORDS for q in listed):
         return Fanout([], "empty or overlong query")
+    queries = [" ".join(dict.fromkeys(q.split())) for q in listed]
     if len(queries) < k:
         return Fanout(queries, f"fewer than {k} queries")
     return Fanout(queries[:k], "")
@@ -193,7 +195,7 @@ def small_policy(queries: dict[str, list[str]], settings, seed: int) -> tuple[Fo
     for i in range(settings.warmup_fanouts):
         task = ("oar", "wscr")[i % 2]
         if rng.random() < MADE_UP:
-            query = " ".join(rng.choice(words, rng.integers(2, 6)))
+            query = " ".join(rng.choice(words, rng.integers(1, 6)))
         else:
             query = queries[task][rng.integers(len(queries[task]))]
         lessons["fan-outs"].append((f"{TASK_TOKEN[task]} {query}",

@@ -11,7 +11,7 @@ from r4t_utils import folm
 from r4t_utils.folm import CLOSE, MAX_WORDS, NEXT, TASK_TOKEN, Fanout, Folm, frame, number, parse
 
 word = st.text("abcdefghijklmnopqrstuvwxyz0123456789-&'", min_size=1, max_size=8)
-clean = st.lists(word, min_size=1, max_size=MAX_WORDS).map(" ".join)
+clean = st.lists(word, min_size=1, max_size=MAX_WORDS, unique=True).map(" ".join)
 
 
 def block(value) -> str:
@@ -95,6 +95,10 @@ def test_lists_and_objects_of_more_are_cut_to_k():
     assert (
         parse(block({"9": "red hat", "1": "blue\nhat", "2": "green hat"}), 2) == expected
     )  # in the order given
+
+
+def test_a_word_said_twice_counts_once():
+    assert parse(block(["red hat red", "hat hat"]), 2) == Fanout(["red hat", "hat"], "")
 
 
 def test_thoughts_around_the_block_are_ignored():
