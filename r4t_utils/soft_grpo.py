@@ -50,10 +50,13 @@ def soft_terms(log_pi, log_pi_old, mask, beta1: float, beta2: float) -> torch.Te
 class SetReward:
     """Set-level reward of completions, as TRL calls it; keeps its components for the curves.
 
-    OAR: the composite of Eq. 1 over the collections. WSCR: the coverage of Eq. 5 over the items. A malformed fan-out
-    earns 0, or what the worst well-formed one of the same call does where that is less. (The lowest value of Eq. 1,
-    about -0.8, lies some thirty standard deviations from the well-formed ones: one such fan-out in a group leaves the
-    others with nearly equal advantages, and nothing but form is learnt.)
+    OAR: the composite of Eq. 1 over the collections. A malformed fan-out earns 0, or what the worst well-formed one of
+    the same call does where that is less. (The lowest value of Eq. 1, about -0.8, lies some thirty standard deviations
+    from the well-formed ones: one such fan-out in a group leaves the others with nearly equal advantages, and nothing
+    but form is learnt.)
+
+    WSCR: the coverage of Eq. 5 over the items. A malformed fan-out earns what one item of the reference set is worth,
+    negative: 0 is what many a well-formed one earns, and form would not be learnt.
     """
 
     def __init__(self, task: str, encoder, index: Index, settings, k: int, n: int = 1):
@@ -79,7 +82,7 @@ class SetReward:
         Q, ids = Q.reshape(*present.shape, -1), ids.reshape(*present.shape, self.n)
         if self.task == "wscr":
             covered = rewards.coverage(reference, [np.where(p[:, None], i, -1) for p, i in zip(present, ids)])
-            return covered, {}
+            return np.where(present.any(1), covered, [-1 / len(Y) for Y in reference]), {}
         s = self.settings
         reward = rewards.composite(
             distance[:, 0].reshape(present.shape), self.index.vectors[ids[..., 0]], Q, self.encoder.text(query),

@@ -42,13 +42,13 @@ def test_malformed_fanouts_earn_the_least(diversity):
     assert earned[0] > earned[1] >= earned[2] == min(0, earned[1])
 
 
-def test_malformed_fanouts_cover_nothing():
+def test_malformed_fanouts_lose_what_one_item_is_worth():
     texts, everything = (
         [GOOD, *FAULTY],
         list(range(len(ITEMS))),
     )  # whatever an empty slot found, it would be in Y
     earned = reward("wscr")(texts, ["boho"] * len(texts), [everything] * len(texts))
-    assert earned == [0.5] + [0.0] * len(FAULTY)
+    assert earned == [0.5] + [-1 / len(ITEMS)] * len(FAULTY)
 
 
 def test_repeats_earn_less_diversity_than_distinct_queries():
