@@ -5,6 +5,9 @@ An empty slot counts as the worst value that any sub-query could have had there:
 cosine -1, the extremes for unit vectors, and no entropy. So leaving a sub-query out never raises a
 term, whatever the sub-query would have been, and a policy gains nothing from short answers. A
 malformed fan-out has no slot present and gets the lowest value of each term.
+
+Q is a set, so a sub-query that is said twice is in it once: `repeated` marks the later ones, which fill
+a slot and add nothing to the sums of Eq. 3 and 4. As printed, the sums would pay for them again.
 """
 
 from collections.abc import Sequence
@@ -26,16 +29,22 @@ class Reward(NamedTuple):
     align: np.ndarray
 
 
-def _present(present, shape: tuple) -> np.ndarray:
-    if present is None:
-        return np.ones(shape, bool)
-    present = np.asarray(present)
-    if present.dtype != bool or present.shape != shape:
+def _flags(name: str, flags, shape: tuple, default: bool) -> np.ndarray:
+    if flags is None:
+        return np.full(shape, default)
+    flags = np.asarray(flags)
+    if flags.dtype != bool or flags.shape != shape:
         raise ValueError(
-            f"present is {present.dtype} {present.shape}; it must be bool {shape}, one flag for each "
+            f"{name} is {flags.dtype} {flags.shape}; it must be bool {shape}, one flag for each "
             "sub-query slot. Build it from the parsed fan-outs."
         )
-    return present
+    return flags
+
+
+def _mean(value, worst: float, present, repeated) -> np.ndarray:
+    """Mean over the k slots: the value of a sub-query, nothing for a repeat, the worst value for an empty slot."""
+    value = np.where(_flags("repeated", repeated, value.shape, False), np.minimum(value, 0.0), value)
+    return np.where(present, value, worst).mean(-1)
 
 
 def _unit(name: str, X, present=None) -> np.ndarray:
@@ -65,7 +74,7 @@ def vendi(E, present=None) -> np.ndarray:
     if E.ndim < 2 or E.shape[-2] == 0:
         raise ValueError(f"E has shape {E.shape}; it must be (..., k, d) with k of 1 or more.")
     k = E.shape[-2]
-    present = _present(present, E.shape[:-1])
+    present = _flags("present", present, E.shape[:-1], True)
     E = _unit("E", E, present)
     m = present.sum(-1)
     K = E @ np.swapaxes(E, -1, -2) / np.maximum(m, 1)[..., None, None]
@@ -74,43 +83,44 @@ def vendi(E, present=None) -> np.ndarray:
     return np.clip(np.exp(entropy * m / k), 1.0, k)
 
 
-def ground(nearest_distance, present=None) -> np.ndarray:
+def ground(nearest_distance, present=None, repeated=None) -> np.ndarray:
     """Groundedness, Eq. 3: 1 - mean distance from each sub-query to its nearest content.
 
-    nearest_distance: (..., k) Euclidean distances between unit vectors, in 0..2; present: optional
-    (..., k) bool. Returns (...), in -1..1. Raises ValueError for a distance outside 0..2.
+    nearest_distance: (..., k) Euclidean distances between unit vectors, in 0..2; present, repeated:
+    optional (..., k) bool. Returns (...), in -1..1. Raises ValueError for a distance outside 0..2.
     """
     distance = np.asarray(nearest_distance, np.float64)
-    distance = np.where(_present(present, distance.shape), distance, WORST_DISTANCE)
+    present = _flags("present", present, distance.shape, True)
+    distance = np.where(present, distance, WORST_DISTANCE)
     good = (distance >= 0) & (distance <= WORST_DISTANCE + 1e-3)
     if not good.all():
         raise ValueError(
             f"nearest_distance holds {distance[~good].flat[0]:.4g}; distances of unit vectors are in 0..2. "
             "Pass Euclidean distances, not squared distances or inner products."
         )
-    return 1.0 - distance.mean(-1)
+    return _mean(1.0 - distance, 1.0 - WORST_DISTANCE, present, repeated)
 
 
-def align(Q, z_q, present=None) -> np.ndarray:
+def align(Q, z_q, present=None, repeated=None) -> np.ndarray:
     """Alignment, Eq. 4: mean cosine between the sub-queries and the query.
 
-    Q: (..., k, d) and z_q: (..., d), unit rows; present: optional (..., k) bool. Returns (...), in
-    -1..1. Raises ValueError for rows that are not of unit norm.
+    Q: (..., k, d) and z_q: (..., d), unit rows; present, repeated: optional (..., k) bool. Returns
+    (...), in -1..1. Raises ValueError for rows that are not of unit norm.
     """
     Q = np.asarray(Q)
-    present = _present(present, Q.shape[:-1])
+    present = _flags("present", present, Q.shape[:-1], True)
     Q, z_q = _unit("Q", Q, present), _unit("z_q", z_q)
-    cosine = np.einsum("...kd,...d->...k", Q, z_q)
-    return np.where(present, cosine, WORST_COSINE).mean(-1)
+    return _mean(np.einsum("...kd,...d->...k", Q, z_q), WORST_COSINE, present, repeated)
 
 
 def composite(nearest_distance, C, Q, z_q, *, lambda_g=0.6, lambda_d=0.2, lambda_a=0.2,
-              diversity="vendi", present=None) -> Reward:
+              diversity="vendi", present=None, repeated=None) -> Reward:
     """Reward of OAR fan-outs, Eq. 1: lambda_g r_ground + lambda_d r_div + lambda_a r_align.
 
     nearest_distance: (..., k); C: (..., k, d) the representative (top-1) content of each sub-query;
     Q: (..., k, d) sub-queries; z_q: (..., d) the query; present: optional (..., k) bool, all False for
-    a malformed fan-out. `diversity` says how the terms, whose ranges differ, are added:
+    a malformed fan-out; repeated: optional (..., k) bool, True where an earlier slot holds the same
+    sub-query. `diversity` says how the terms, whose ranges differ, are added:
       "vendi"         r_div in 1..k, as printed in Eq. 2;
       "vendi_over_k"  r_div / k, in 1/k..1.
     Any other scaling of the terms is another choice of weights. Returns a Reward of arrays (...). Raises
@@ -122,7 +132,7 @@ def composite(nearest_distance, C, Q, z_q, *, lambda_g=0.6, lambda_d=0.2, lambda
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError(f"weights are {weights.tolist()}; the three lambdas must be 0 or more.")
     k = np.shape(C)[-2]
-    r = ground(nearest_distance, present), vendi(C, present), align(Q, z_q, present)
+    r = ground(nearest_distance, present, repeated), vendi(C, present), align(Q, z_q, present, repeated)
     g, v, a = weights
     v = v / k if diversity == "vendi_over_k" else v
     return Reward(g * r[0] + v * r[1] + a * r[2], *r)

@@ -109,7 +109,7 @@ class DiffusionSettings:
 class EvaluationSettings:
     best_of: int = _within(1)
     pool_fraction: float = _within(above=0, high=1)
-    vendi_runs: int = _within(2)
+    runs: int = _within(2)
     bootstrap: int = _within(100)
     alpha: float = _within(0, 1)
 

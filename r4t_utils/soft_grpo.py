@@ -76,6 +76,8 @@ class SetReward:
     def score(self, query: list[str], fanouts: list[list[str]], reference=None) -> tuple[np.ndarray, dict]:
         """Reward (n,) of parsed fan-outs ([] = malformed), and its components."""
         present = np.array([[i < len(fanout) for i in range(self.k)] for fanout in fanouts])
+        repeated = np.array([[sub in fanout[:i] for i, sub in enumerate(fanout)] + [False] * (self.k - len(fanout))
+                             for fanout in fanouts])
         flat = [sub or "?" for fanout in fanouts for sub in (*fanout, *[""] * (self.k - len(fanout)))]
         Q = self.encoder.text(flat)
         ids, distance = self.index.search(Q, self.n)
@@ -87,7 +89,7 @@ class SetReward:
         reward = rewards.composite(
             distance[:, 0].reshape(present.shape), self.index.vectors[ids[..., 0]], Q, self.encoder.text(query),
             lambda_g=s.lambda_g, lambda_d=s.lambda_d, lambda_a=s.lambda_a, diversity=s.diversity,
-            present=present)
+            present=present, repeated=repeated)
         formed = present.any(1)
         total = np.where(formed, reward.total, min(0.0, reward.total[formed].min(initial=0.0)))
         return total, {"ground": reward.ground, "div": reward.div, "align": reward.align}

@@ -59,6 +59,16 @@ def test_ground_and_align_by_hand():
     assert rewards.align(Q[:2], np.array([0.6, 0.8])) == pytest.approx(0.7)
 
 
+def test_a_repeat_fills_a_slot_and_adds_nothing():
+    repeated = np.array([False, True, False])
+    assert rewards.ground(np.array([0.2, 0.2, 0.6]), repeated=repeated) == pytest.approx((0.8 + 0.4) / 3)
+    Q, z_q = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([0.6, 0.8])
+    assert rewards.align(Q, z_q, repeated=repeated) == pytest.approx((0.6 + 0.8) / 3)
+    # ... and takes nothing away, so that repeating what is far off topic does not pay either.
+    assert rewards.ground(np.array([1.5, 1.5, 0.6]), repeated=repeated) == pytest.approx((-0.5 - 0.5 + 0.4) / 3)
+    assert rewards.align(Q, -z_q, repeated=repeated) == pytest.approx(-(0.6 + 0.6 + 0.8) / 3)
+
+
 @given(seeds, st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
 def test_leaving_sub_queries_out_never_pays(seed, kept):
@@ -114,6 +124,7 @@ def test_coverage_equals_set_arithmetic():
     (lambda: rewards.vendi(np.ones(4)), r"\(\.\.\., k, d\)"),
     (lambda: rewards.vendi(np.eye(3), np.ones(3)), "bool"),
     (lambda: rewards.ground([0.5, 2.5]), "2.5"),
+    (lambda: rewards.ground([0.5, 0.5], repeated=[0, 1]), "repeated is int"),
     (lambda: rewards.ground([0.5, -0.1]), "-0.1"),
     (lambda: rewards.align(np.eye(3), 2 * np.eye(3)[0]), "z_q"),
     (lambda: rewards.composite(*fanouts(0), diversity="vendi/k"), "vendi_over_k"),
