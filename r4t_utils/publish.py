@@ -64,11 +64,11 @@ def clean(notebook: dict) -> dict:
     return notebook
 
 
-def publish_one(executed: Path, committed: Path) -> int:
-    """Copies outputs and counts by cell id into the committed notebook; returns the number of code cells.
+def merged(executed: Path, committed: Path) -> dict:
+    """The committed notebook with the outputs and counts of an executed one, matched by cell id.
 
-    Raises PublishError, leaving the committed notebook as it was, where sources differ, a cell was not run or
-    ended in an error, or the run's parameters were not the notebook's own.
+    Raises PublishError where sources differ, a cell was not run or ended in an error, or the run's parameters were
+    not the notebook's own.
     """
     ran, target = read(executed), read(committed)
     injected = parameters(ran, "injected-parameters")
@@ -93,18 +93,19 @@ def publish_one(executed: Path, committed: Path) -> int:
         cell["execution_count"] = count
         cell["outputs"] = [{**o, "execution_count": count} if "execution_count" in o else o
                            for o in done["outputs"]]
-    write(committed, clean(target))
-    return count
+    return clean(target)
 
 
 def main() -> int:
     try:
-        for committed in sorted(paths.notebooks().glob("0*.ipynb")):
-            count = publish_one(paths.executed(*DEFAULT, committed.stem), committed)
-            print(f"{committed.name}: outputs of {count} cells")
+        notebooks = {committed: merged(paths.executed(*DEFAULT, committed.stem), committed)
+                     for committed in sorted(paths.notebooks().glob("0*.ipynb"))}
     except PublishError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    for committed, notebook in notebooks.items():  # all six or none
+        write(committed, notebook)
+        print(f"{committed.name}: outputs of {sum(c['cell_type'] == 'code' for c in notebook['cells'])} cells")
     return 0
 
 

@@ -12,14 +12,13 @@ FIRST = "01_data_curation"
 def test_publishing_copies_outputs_by_cell(toy):
     committed, executed = paths.notebook(FIRST), toy / "executed.ipynb"
     papermill.execute_notebook(committed, executed, {"seed": 0}, progress_bar=False, cwd=paths.ROOT)
-    assert publish.publish_one(executed, committed) == 4
-    notebook = json.loads(committed.read_text())
+    notebook = publish.merged(executed, committed)
     assert [c["id"] for c in notebook["cells"]] == ["parameters", "begin", "work-0", "finish"]
     assert [c["execution_count"] for c in notebook["cells"]] == [1, 2, 3, 4]
     assert "".join(notebook["cells"][3]["outputs"][0]["text"]) == "written\n"
     assert notebook["cells"][3]["metadata"]["tags"] == ["nbval-check-output"]
-    before = committed.read_bytes()
-    assert publish.publish_one(executed, committed) == 4 and committed.read_bytes() == before
+    publish.write(committed, notebook)
+    assert publish.merged(executed, committed) == notebook
 
 
 @pytest.mark.parametrize(
@@ -38,17 +37,22 @@ def test_publishing_refuses_what_is_not_the_committed_notebook(toy, tmp_path, sp
     ran["cells"].insert(1, toys.code("injected", "seed = 0", ["injected-parameters"]))
     for count, cell in enumerate(ran["cells"], 1):
         cell["execution_count"] = count
-    executed, before = tmp_path / committed.name, committed.read_bytes()
+    executed = tmp_path / committed.name
     executed.write_text(json.dumps(ran))
-    publish.publish_one(executed, committed)
-    committed.write_bytes(before)
+    publish.merged(executed, committed)
     spoil(ran)
     executed.write_text(json.dumps(ran))
     with pytest.raises(publish.PublishError, match=message):
-        publish.publish_one(executed, committed)
-    assert committed.read_bytes() == before
+        publish.merged(executed, committed)
 
 
-def test_publishing_without_a_run_is_an_error(toy, capsys):
+def test_publishing_without_a_whole_run_is_an_error_and_changes_nothing(toy, capsys):
     assert publish.main() == 1
     assert f"error: {FIRST}.ipynb cannot be read" in capsys.readouterr().err
+    committed, executed = paths.notebook(FIRST), paths.executed(*publish.DEFAULT, FIRST)
+    executed.parent.mkdir(parents=True)
+    papermill.execute_notebook(committed, executed, {"seed": 0}, progress_bar=False, cwd=paths.ROOT)
+    before = committed.read_bytes()
+    assert publish.main() == 1
+    assert "02_rl_fanout.ipynb cannot be read" in capsys.readouterr().err
+    assert committed.read_bytes() == before
