@@ -70,11 +70,6 @@ def interleaved(fns: Mapping, repeats: int, warmup: int) -> tuple[dict, dict]:
     return seconds, values
 
 
-def measure(fn: Callable, repeats: int, warmup: int) -> dict:
-    """Seconds a call of fn() takes: {"median", "q25", "q75", "n"} over `repeats`, after `warmup` calls."""
-    return _quartiles(interleaved({"fn": fn}, repeats, warmup)[0]["fn"])
-
-
 def _steps(walk: Iterator[str]) -> dict[str, float]:
     """Seconds of each step of a walk, which yields a step's name when it is done."""
     spent: dict[str, float] = {}

@@ -72,6 +72,7 @@ class RlSettings:
     lambda_d: float = _within(0, 1)
     lambda_a: float = _within(0, 1)
     diversity: str = _one_of("vendi", "vendi_over_k")
+    repeats: str = _one_of("once", "printed")
     temperature: float = _within(above=0, high=10)
 
 

@@ -76,8 +76,6 @@ class SetReward:
     def score(self, query: list[str], fanouts: list[list[str]], reference=None) -> tuple[np.ndarray, dict]:
         """Reward (n,) of parsed fan-outs ([] = malformed), and its components."""
         present = np.array([[i < len(fanout) for i in range(self.k)] for fanout in fanouts])
-        repeated = np.array([[sub in fanout[:i] for i, sub in enumerate(fanout)] + [False] * (self.k - len(fanout))
-                             for fanout in fanouts])
         flat = [sub or "?" for fanout in fanouts for sub in (*fanout, *[""] * (self.k - len(fanout)))]
         Q = self.encoder.text(flat)
         ids, distance = self.index.search(Q, self.n)
@@ -86,6 +84,9 @@ class SetReward:
             covered = rewards.coverage(reference, [np.where(p[:, None], i, -1) for p, i in zip(present, ids)])
             return np.where(present.any(1), covered, [-1 / len(Y) for Y in reference]), {}
         s = self.settings
+        repeated = None if s.repeats == "printed" else np.array(
+            [[sub in fanout[:i] for i, sub in enumerate(fanout)] + [False] * (self.k - len(fanout))
+             for fanout in fanouts])
         reward = rewards.composite(
             distance[:, 0].reshape(present.shape), self.index.vectors[ids[..., 0]], Q, self.encoder.text(query),
             lambda_g=s.lambda_g, lambda_d=s.lambda_d, lambda_a=s.lambda_a, diversity=s.diversity,

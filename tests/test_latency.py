@@ -20,21 +20,13 @@ def test_interleaving_alternates_and_drops_the_warm_up():
     assert all(len(s) == 3 for s in seconds.values())
 
 
-def test_measure_gives_the_median_of_what_was_slept():
-    naps = iter([0.05, 0.001, 0.002, 0.003, 0.004, 0.03])  # the slow first call is the warm-up
-    got = latency.measure(lambda: time.sleep(next(naps)), repeats=5, warmup=1)
-    assert got["n"] == 5
-    assert 0.003 <= got["median"] < 0.02
-    assert got["q25"] <= got["median"] <= got["q75"] < 0.025
-
-
 @pytest.mark.parametrize("enabled", [True, False])
 def test_collector_is_off_inside_and_restored_after_an_error(enabled):
     seen, before = [], gc.isenabled()
     (gc.enable if enabled else gc.disable)()
     try:
         with pytest.raises(ZeroDivisionError):
-            latency.measure(lambda: seen.append(gc.isenabled()) or 1 / 0, repeats=1, warmup=0)
+            latency.interleaved({"a": lambda: seen.append(gc.isenabled()) or 1 / 0}, repeats=1, warmup=0)
         assert seen == [False] and gc.isenabled() == enabled
     finally:
         (gc.enable if before else gc.disable)()
@@ -45,7 +37,7 @@ def test_cuda_work_is_waited_for_before_and_after(monkeypatch):
     monkeypatch.setattr(latency.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(latency.torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(latency.torch.cuda, "synchronize", lambda: events.append("wait"))
-    latency.measure(lambda: events.append("work"), repeats=2, warmup=0)
+    latency.interleaved({"a": lambda: events.append("work")}, repeats=2, warmup=0)
     assert events == ["wait", "work", "wait"] * 2
 
 
@@ -79,7 +71,7 @@ def test_sweep_adds_up_the_steps_of_each_part():
 
 
 @pytest.mark.parametrize("call, words", [
-    (lambda: latency.measure(lambda: 1, repeats=0, warmup=0), "repeats is 0"),
+    (lambda: latency.interleaved({"a": int}, repeats=0, warmup=0), "repeats is 0"),
     (lambda: latency.interleaved({}, 1, 0), "empty"),
     (lambda: latency.sweep(PATHS, PARTS, NFE, [0], 1, 0), "batch_sizes"),
     (lambda: latency.sweep(PATHS, PARTS, {"R4T-FOLM": 80}, [1], 1, 0), "R4T-Diffusion"),

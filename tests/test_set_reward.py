@@ -13,7 +13,7 @@ ITEMS = ["red hat", "blue hat", "boho boots", "city bag", "gold ring", "beach to
 
 
 def rl(**changed):
-    given = {"group": 4, "lambda_g": 0.6, "lambda_d": 0.2, "lambda_a": 0.2, "diversity": "vendi"}
+    given = {"group": 4, "lambda_g": 0.6, "lambda_d": 0.2, "lambda_a": 0.2, "diversity": "vendi", "repeats": "once"}
     return SimpleNamespace(**given | changed)
 
 
@@ -59,6 +59,15 @@ def test_a_repeated_sub_query_counts_once():
     # Every one of them is an item's own text.
     np.testing.assert_allclose(parts["ground"], [1 / 3, 2 / 3, 1], atol=1e-3)
     np.testing.assert_allclose(total, 0.6 * parts["ground"] + 0.2 * parts["div"] + 0.2 * parts["align"])
+
+
+def test_repeats_earn_again_where_the_sums_are_taken_as_printed():
+    fanouts = [["red hat"] * 3, ["red hat", "red hat", "city bag"]]
+    _, once = reward().score(["hat"] * 2, fanouts)
+    _, printed = reward(repeats="printed").score(["hat"] * 2, fanouts)
+    np.testing.assert_allclose(printed["ground"], 1, atol=1e-3)
+    assert printed["align"][0] == pytest.approx(3 * once["align"][0]) and (printed["align"] > once["align"]).all()
+    np.testing.assert_array_equal(printed["div"], once["div"])
 
 
 def test_terms_by_hand():
