@@ -1,7 +1,8 @@
-"""Fills the generated blocks of README.md from results/cpu/sample: `python -m r4t_utils.readme`."""
+"""Fills the generated blocks of README.md from the recorded runs: `python -m r4t_utils.readme`."""
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -9,33 +10,44 @@ import pandas as pd
 from . import manifests, paths
 from .publish import DEFAULT
 
+RUNS = {"synthetic corpus": DEFAULT, "real outfits": ("cpu", "polyvore-subset")}  # heading: profile and label
 
-def claims_block(results: Path) -> str:
-    """The claims table: one verdict a line, with the measured interval and the paper's value."""
-    rows = [row for name in ("claims", "claims_latency") for row in json.loads((results / f"{name}.json").read_text())]
-    lines = ["| | claim | paper | here [95 %] | verdict |", "|---|---|---|---|---|"]
-    lines += [f"| {r['id']} | {r['claim']} | {r['paper']} | {r['ours']} | **{r['verdict']}** |" for r in rows]
+
+def claims_block(runs: Mapping[str, Path]) -> str:
+    """The claims table: a claim a line; the paper's value, and each run's verdict with its interval."""
+    table = {heading: [row for name in ("claims", "claims_latency")
+                       for row in json.loads((results / f"{name}.json").read_text())]
+             for heading, results in runs.items()}
+    lines = ["| | claim | paper | " + " | ".join(f"{heading} [95 %]" for heading in runs) + " |",
+             "|---" * (3 + len(runs)) + "|"]
+    for found in zip(*table.values(), strict=True):
+        ours = " | ".join(f"**{row['verdict']}**: {row['ours']}" for row in found)
+        lines.append(f"| {found[0]['id']} | {found[0]['claim']} | {found[0]['paper']} | {ours} |")
     return "\n".join(lines)
 
 
-def cost_block(results: Path) -> str:
-    """Time and peak memory of each stage of the recorded run."""
-    run = pd.read_csv(results / "run.csv")
-    lines = ["| stage | minutes | peak memory, MB |", "|---|---|---|"]
-    lines += [f"| {r.stage} | {r.seconds / 60:.1f} | {r.peak_memory_mb:.0f} |" for r in run.itertuples()]
-    return "\n".join([*lines, f"| all | {run.seconds.sum() / 60:.1f} | {run.peak_memory_mb.max():.0f} |"])
+def cost_block(runs: Mapping[str, Path]) -> str:
+    """Time and peak memory of each stage of every run."""
+    table = [pd.read_csv(results / "run.csv") for results in runs.values()]
+    lines = ["| stage | " + " | ".join(f"{heading}: minutes | peak memory, MB" for heading in runs) + " |",
+             "|---" * (1 + 2 * len(runs)) + "|"]
+    for stage in (*table[0].stage, "all"):
+        rows = [run if stage == "all" else run[run.stage == stage] for run in table]
+        cost = " | ".join(f"{r.seconds.sum() / 60:.1f} | {r.peak_memory_mb.max():.0f}" for r in rows)
+        lines.append(f"| {stage} | {cost} |")
+    return "\n".join(lines)
 
 
 BLOCKS = {"claims": claims_block, "cost": cost_block}
 
 
-def fill(text: str, results: Path) -> str:
+def fill(text: str, runs: Mapping[str, Path]) -> str:
     """The text with every ``<!-- NAME -->`` ... ``<!-- end NAME -->`` block drawn anew.
 
     Raises ValueError where a block is missing from the text.
     """
     for name, block in BLOCKS.items():
-        drawn = block(results).replace("\\", r"\\")
+        drawn = block(runs).replace("\\", r"\\")
         block_of = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
         text, found = re.subn(block_of, rf"\g<1>{drawn}\n\g<2>", text, flags=re.S)
         if found != 1:
@@ -45,8 +57,8 @@ def fill(text: str, results: Path) -> str:
 
 
 def main() -> None:
-    path = paths.ROOT / "README.md"
-    manifests.write_text(path, fill(path.read_text(), paths.run_results(*DEFAULT)))
+    path, runs = paths.ROOT / "README.md", {heading: paths.run_results(*run) for heading, run in RUNS.items()}
+    manifests.write_text(path, fill(path.read_text(), runs))
 
 
 if __name__ == "__main__":

@@ -9,21 +9,26 @@ from r4t_utils import paths, readme
 from r4t_utils.diffusion import Denoiser
 from r4t_utils.encoders import DualEncoder, SentenceEncoder
 from r4t_utils.profiles import load
-from r4t_utils.publish import DEFAULT
 from r4t_utils.retrieval import Index
 from r4t_utils.retriever import FanoutRetriever
 
 README = (paths.ROOT / "README.md").read_text()
-RESULTS = paths.ROOT / "results" / DEFAULT[0] / DEFAULT[1]  # the committed ones, wherever this run's go
+COMMITTED = {heading: paths.ROOT.joinpath("results", *run) for heading, run in readme.RUNS.items()}
 
 
 def test_generated_blocks_are_those_of_the_results():
-    assert readme.fill(README, RESULTS) == README
+    assert readme.fill(README, COMMITTED) == README
+
+
+def test_both_runs_stand_beside_the_paper():
+    lines = readme.claims_block(COMMITTED).splitlines()
+    assert lines[0].count("[95 %]") == 2 and len(lines) == 2 + 7
+    assert all(line.count("**") == 4 for line in lines[2:])
 
 
 def test_a_missing_block_is_an_error():
     with pytest.raises(ValueError, match="blocks named 'claims'"):
-        readme.fill("no block here", RESULTS)
+        readme.fill("no block here", COMMITTED)
 
 
 @pytest.fixture(scope="module")
