@@ -117,6 +117,7 @@ def _oar(a: str, b: str) -> tuple[Test, ...]:
 
 RETENTION = 0.9  # ours: the paper gives what it kept (94 to 97 %), not what would count as keeping
 MULTIPLE = 2.0  # ours: both of the paper's policies at least doubled their recall
+ROOM = 0.25  # share of an interval's width: an end of ours moved by a third of it between two builds of BLAS
 FASTER = float(PAPER["latency"]["ratio"][0])
 LATENCY = {  # by part; the paper's "fan-out" is taken to start at what each path is given: a prompt, or z_q
     part: Test("latency", f"{part} seconds", FOLM, DIFFUSION, "ratio", FASTER, decides=part == "fan-out")
@@ -222,12 +223,28 @@ def table(measurements: Mapping) -> list[dict]:
         parts = []
         for test in claim.tests:
             i = Interval(*found[test.name])
-            parts.append({"test": test.name, "paper": _paper_text(test), "ours": _our_text(test, i), "n": i.n,
-                          "threshold": test.threshold, "decides": test.decides,
-                          "verdict": verdict(i.low, i.high, test.threshold)})
+            parts.append({"test": test.name, "paper": _paper_text(test), "ours": _our_text(test, i), "mean": i.mean,
+                          "low": i.low, "high": i.high, "n": i.n, "threshold": test.threshold,
+                          "decides": test.decides, "verdict": verdict(i.low, i.high, test.threshold)})
         deciding = [p for p in parts if p["decides"]]
         got = {p["verdict"] for p in deciding}
         total = "does not hold" if "does not hold" in got else "holds" if got == {"holds"} else "undecided"
         rows.append({"id": claim.id, "claim": claim.text, "paper": "; ".join(p["paper"] for p in deciding),
                      "ours": "; ".join(p["ours"] for p in deciding), "verdict": total, "parts": parts})
     return rows
+
+
+def settled(row: Mapping) -> str:
+    """The verdict of a row of `table` where another machine should find it too, else "close to its threshold".
+
+    The last bit of a product depends on the machine's libraries, sampling turns it into other fan-outs, and an
+    interval moves by some of its width. An end nearer to the threshold than ROOM of that may land on its other side.
+    """
+    deciding = [part for part in row["parts"] if part["decides"]]
+    against = [_clear(part) for part in deciding if part["verdict"] == "does not hold"]
+    return row["verdict"] if (any(against) if against else all(map(_clear, deciding))) else "close to its threshold"
+
+
+def _clear(part: Mapping) -> bool:
+    room = ROOM * (part["high"] - part["low"])
+    return all(abs(part[end] - part["threshold"]) > room for end in ("low", "high"))

@@ -57,6 +57,25 @@ def test_each_claim_follows_its_own_scores():
     assert verdicts(wscr_vendi=[.3, .3, .3, .4, .3])["C6"] == "does not hold"
 
 
+def settled(claim, *intervals):
+    """`claims.settled` of a row whose tests, all or the first ones, have these intervals."""
+    tests = next(c for c in claims.CLAIMS if c.id == claim).tests
+    found = {t.name: (sum(i) / 2, *i, 240) for t, i in zip(tests, (*intervals, *[(-1.0, 1.0)] * len(tests)))}
+    return claims.settled(claims.table({claim: found})[0])
+
+
+def test_a_verdict_is_settled_where_no_deciding_interval_ends_close_to_its_threshold():
+    assert settled("C5", (2.3, 2.7)) == "holds"
+    assert settled("C5", (2.08, 2.55)) == settled("C5", (1.92, 2.37)) == "close to its threshold"
+    assert settled("C5", (1.5, 2.5)) == "undecided"
+    assert settled("C5", (1.1, 1.5)) == "does not hold"
+    # C4 has two tests: one clear failure settles it, one clear success does not.
+    assert settled("C4", (0.4, 0.6), (0.89, 1.01)) == "does not hold"
+    assert settled("C4", (1.0, 1.2), (0.89, 1.01)) == "close to its threshold"
+    # C1 is decided by the average, whatever its three parts do.
+    assert settled("C1", (0.02, 0.04)) == "holds"
+
+
 def test_rows_show_the_paper_beside_ours():
     rows = {r["id"]: r for r in claims.table(claims.measure(scores(), 400, seed=0))}
     assert rows["C3"]["paper"] == "average +8.2 and +12.2"
