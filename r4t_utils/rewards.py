@@ -41,10 +41,10 @@ def _flags(name: str, flags, shape: tuple, default: bool) -> np.ndarray:
     return flags
 
 
-def _mean(value, worst: float, present, repeated) -> np.ndarray:
-    """Mean over the k slots: the value of a sub-query, nothing for a repeat, the worst value for an empty slot."""
-    value = np.where(_flags("repeated", repeated, value.shape, False), np.minimum(value, 0.0), value)
-    return np.where(present, value, worst).mean(-1)
+def _set_mean(value, repeated) -> np.ndarray:
+    """Mean over the k slots, to which a repeat adds nothing."""
+    repeated = _flags("repeated", repeated, value.shape, False)
+    return np.where(repeated, np.minimum(value, 0.0), value).mean(-1)
 
 
 def _unit(name: str, X, present=None) -> np.ndarray:
@@ -98,7 +98,7 @@ def ground(nearest_distance, present=None, repeated=None) -> np.ndarray:
             f"nearest_distance holds {distance[~good].flat[0]:.4g}; distances of unit vectors are in 0..2. "
             "Pass Euclidean distances, not squared distances or inner products."
         )
-    return _mean(1.0 - distance, 1.0 - WORST_DISTANCE, present, repeated)
+    return _set_mean(1.0 - distance, repeated)
 
 
 def align(Q, z_q, present=None, repeated=None) -> np.ndarray:
@@ -110,7 +110,8 @@ def align(Q, z_q, present=None, repeated=None) -> np.ndarray:
     Q = np.asarray(Q)
     present = _flags("present", present, Q.shape[:-1], True)
     Q, z_q = _unit("Q", Q, present), _unit("z_q", z_q)
-    return _mean(np.einsum("...kd,...d->...k", Q, z_q), WORST_COSINE, present, repeated)
+    cosine = np.einsum("...kd,...d->...k", Q, z_q)
+    return _set_mean(np.where(present, cosine, WORST_COSINE), repeated)
 
 
 def composite(nearest_distance, C, Q, z_q, *, lambda_g=0.6, lambda_d=0.2, lambda_a=0.2,
