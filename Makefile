@@ -8,6 +8,13 @@ SEED ?= 0
 SET ?=
 export PROFILE DATASET DATA_DIR SEED SET
 
+VARIABLES := PROFILE DATASET DATA_DIR SEED SET PYTHON
+UNKNOWN := $(strip $(foreach name,$(filter-out $(VARIABLES),$(.VARIABLES)),$(if \
+	$(findstring command line,$(origin $(name))),$(name))))
+ifneq ($(UNKNOWN),)
+$(error unknown variable $(UNKNOWN); the variables are $(VARIABLES))
+endif
+
 STAGES := 01 02 03 04 05 06
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -136,3 +137,17 @@ def test_only_runs_one_stage_and_wants_its_inputs_fresh(quick, capsys):
     capsys.readouterr()
     assert pipeline.main(["--profile", "smoke", "--only", "02"]) == 2
     assert "its code has changed" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
+@pytest.mark.parametrize("target", ["help", "reproduce", "03"])
+def test_make_refuses_a_variable_that_it_does_not_know(target):
+    def make(*words):
+        alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+        return subprocess.run(["make", "-n", target, *words], cwd=paths.ROOT, env=alone, capture_output=True, text=True)
+
+    known = ("PROFILE=smoke", "DATASET=sample", "DATA_DIR=", "SEED=1", "SET=a.b=1 c.d=2", "PYTHON=python3")
+    assert make().returncode == make(*known).returncode == 0
+    refused = make(*known, "DATSET=polyvore")
+    assert refused.returncode and not refused.stdout
+    assert "unknown variable DATSET; the variables are PROFILE DATASET DATA_DIR SEED SET PYTHON" in refused.stderr
