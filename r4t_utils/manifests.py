@@ -113,7 +113,7 @@ def damage(folder: Path, manifest: dict) -> str:
 
 def code_hash(notebook: Path) -> str:
     """Hash of a notebook's code cells, of the package's modules that they import, directly or not, and of the
-    YAML files that those modules name.
+    data files (YAML, JSON) that those modules name.
 
     Comments and layout do not count, nor do the modules that only draw or report. "" where there
     is no such notebook; ValueError where it is not one.
@@ -131,7 +131,8 @@ def code_hash(notebook: Path) -> str:
             continue
         text = file.read_text(encoding="utf-8")
         tree = _parsed(text)
-        named = {p.name: file_hash(p) for p in sorted(file.parent.glob("*.yaml")) if p.name in text}
+        named = {p.name: file_hash(p) for p in sorted(file.parent.iterdir())
+                 if p.suffix in (".yaml", ".json") and p.name in text}
         found[module] = [ast.dump(tree), named]
         package = module if file.name == "__init__.py" else module.rpartition(".")[0]
         waiting.extend(_imports(tree, package))
@@ -188,11 +189,13 @@ def _cpu() -> str:
 
 
 def _commit() -> str | None:
-    """The commit, with a plus sign where the tree has changes; None outside a repository."""
+    """The commit, with a plus sign where the tree has changes, other than in the results, which a run itself writes;
+    None outside a repository."""
     git = ["git", "-C", str(paths.ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True)
+        changes = subprocess.run([*git, "status", "--porcelain", "-uno", "--", ".", ":!results"],
+                                 capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return head.stdout.strip() + ("+" if changes.stdout.strip() else "")

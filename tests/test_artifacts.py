@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -264,7 +265,7 @@ def test_code_hash_follows_imports_and_data_files(tmp_path, monkeypatch):
     (package / "plots.py").write_text("size = 1")
     (package / "one.py").write_text("from .sub import two")
     (package / "sub/__init__.py").write_text("")
-    (package / "sub/two.py").write_text("def f():\n    from ..three import g\n    return g, 'words.yaml'")
+    (package / "sub/two.py").write_text("def f():\n    from ..three import g\n    return g, 'words.yaml numbers.json'")
     (package / "three.py").write_text("g = 1")
     (package / "other.py").write_text("h = 1")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
@@ -280,12 +281,34 @@ def test_code_hash_follows_imports_and_data_files(tmp_path, monkeypatch):
         ("three.py", "g = 2", True),
         ("sub/words.yaml", "a: 1", True),
         ("sub/unread.yaml", "a: 1", False),
+        ("sub/numbers.json", "{}", True),
+        ("sub/unread.json", "{}", False),
         ("__init__.py", "x = 1", True),
     ]:
         (package / name).write_text(text)
         now = manifests.code_hash(notebook)
         assert (now != first) == changes, name
         first = now
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
+def test_a_run_s_own_results_leave_the_recorded_commit_clean(tmp_path, monkeypatch):
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        return subprocess.check_output(["git", "-C", str(tmp_path), *who, *words], text=True)
+
+    (tmp_path / "results/cpu").mkdir(parents=True)
+    for name in ("code.py", "results/cpu/claims.json"):
+        (tmp_path / name).write_text("1")
+    for words in (["init"], ["add", "."], ["commit", "-m", "first"]):
+        git(*words)
+    head = git("rev-parse", "HEAD").strip()
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    assert manifests.provenance()["commit"] == head
+    (tmp_path / "results/cpu/claims.json").write_text("2")
+    assert manifests.provenance()["commit"] == head
+    (tmp_path / "code.py").write_text("2")
+    assert manifests.provenance()["commit"] == head + "+"
 
 
 def test_records_are_strict_json_and_written_at_one_stroke(folders, monkeypatch):
