@@ -7,8 +7,6 @@ from pathlib import Path
 from . import datasets, paths, profiles
 from .settings import Settings, SettingsError
 
-DATASETS = ("sample", "polyvore")
-
 
 @dataclass(frozen=True)
 class Context:
@@ -45,8 +43,8 @@ def context(profile: str = "cpu", dataset: str = "sample", data_dir: str = "", s
     Raises SettingsError, naming the value, the rule and the remedy.
     """
     settings = profiles.load(profile, overrides)
-    if dataset not in DATASETS:
-        raise SettingsError(f"dataset={dataset!r} is not known; choose one of {', '.join(DATASETS)}")
+    if dataset not in datasets.DATASETS:
+        raise SettingsError(f"dataset={dataset!r} is not known; choose one of {', '.join(datasets.DATASETS)}")
     if type(seed) is not int or not 0 <= seed < 2**32:
         raise SettingsError(f"seed={seed!r} is not a whole number from 0 to 2**32 - 1")
     folder = _data_folder(dataset, data_dir)

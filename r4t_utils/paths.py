@@ -1,4 +1,4 @@
-"""Every path of the project, and nothing else: no other module joins folders.
+"""The folders of the project and of its runs: no other module computes where they are.
 
     artifacts/<profile>/<label>/<stage>/         what a stage hands on (ignored by git)
     results/<profile>/<label>/                   what a reader wants: tables, figures, executed notebooks
@@ -18,7 +18,7 @@ def _moved(variable: str, default: str) -> Path:
 
 
 def artifacts() -> Path:
-    """Caches, checkpoints and hand-overs between stages."""
+    """Checkpoints and hand-overs between stages."""
     return _moved("R4T_ARTIFACTS", "artifacts")
 
 
@@ -43,11 +43,6 @@ def profile(name: str) -> Path:
 
 def notebook(stage: str) -> Path:
     return notebooks() / f"{stage}.ipynb"
-
-
-def cache() -> Path:
-    """Downloads and conversions that belong to no run."""
-    return artifacts() / "cache"
 
 
 def run_artifacts(profile: str, label: str) -> Path:
@@ -86,10 +81,6 @@ def manifest(folder: Path) -> Path:
 
 def run_results(profile: str, label: str) -> Path:
     return results() / profile / label
-
-
-def figures(profile: str, label: str) -> Path:
-    return run_results(profile, label) / "figures"
 
 
 def executed(profile: str, label: str, name: str) -> Path:

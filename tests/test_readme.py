@@ -1,6 +1,7 @@
 """The README: its generated blocks are those of the recorded results, and its example runs."""
 
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -18,6 +19,8 @@ COMMITTED = {heading: paths.ROOT.joinpath("results", *run) for heading, run in r
 
 
 def test_generated_blocks_are_those_of_the_results():
+    if shutil.which("git") is None:
+        pytest.skip("git is missing, which would tell whether results were recorded anew here")
     changed = subprocess.run(["git", "status", "--porcelain", *COMMITTED.values()], cwd=paths.ROOT, text=True,
                              capture_output=True)
     if changed.returncode or changed.stdout:

@@ -6,7 +6,9 @@ from . import polyvore
 from .corpus import SPLITS, Corpus
 from .sample import generate
 
-__all__ = ["SPLITS", "Corpus", "generate", "label", "load"]
+__all__ = ["DATASETS", "SPLITS", "Corpus", "generate", "label", "load"]
+
+DATASETS = ("sample", "polyvore")
 
 
 def label(dataset: str, folder: Path | None) -> str:
@@ -28,6 +30,6 @@ def load(dataset: str, data_dir: Path | None, settings) -> Corpus:
 
 
 def _known(dataset: str) -> str:
-    if dataset not in ("sample", "polyvore"):
-        raise ValueError(f"dataset={dataset!r} is not known; choose sample or polyvore")
+    if dataset not in DATASETS:
+        raise ValueError(f"dataset={dataset!r} is not known; choose {' or '.join(DATASETS)}")
     return dataset
