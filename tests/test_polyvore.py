@@ -75,6 +75,16 @@ def test_no_near_duplicates_across_splits_of_the_subset(subset):
             assert max(len(words & other) / max(1, len(words | other)) for other in train) < 0.8
 
 
+def test_an_encoder_learns_from_no_outfit_that_is_asked_for_in_evaluation(subset):
+    """Queries are titles here: a pair of title and outfit could be a test query with its answer."""
+    taught = subset.collections[subset.training_collections()]
+    for table in (subset.oar, subset.wscr):
+        held_out = table[table.split != "train"]
+        assert not set(taught.title.map(polyvore_queries.clean)) & set(held_out["query"])
+    assert not set(taught.index) & set(held_out.collection)
+    assert 0.5 < len(taught) / len(subset.collections) < 1
+
+
 def test_loading_twice_gives_the_same_corpus(subset, tmp_path):
     again = datasets.load("polyvore", SUBSET, SETTINGS)
     subset.save(tmp_path)

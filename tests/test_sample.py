@@ -172,6 +172,22 @@ def across_splits(table, stop, threshold):
     return [tuple(table["query"].iloc[pair]) for pair in pairs]
 
 
+def test_no_outfit_has_queries_in_two_splits(corpus):
+    assert corpus.wscr.collection.duplicated().any()  # or there is nothing to keep together
+    assert (corpus.wscr.groupby("collection").split.nunique() == 1).all()
+
+
+def test_an_encoder_learns_from_no_outfit_that_is_asked_for_in_evaluation():
+    corpus = Corpus(
+        "toy",
+        pd.DataFrame({"title": list("abcde"), "category": "x"}),
+        pd.DataFrame({"title": ["Boho  Look", "gym set", "party", "beach"], "items": [[0], [1], [2], [3, 4]]}),
+        pd.DataFrame({"query": ["boho look", "gym set"], "split": ["test", "train"]}),
+        pd.DataFrame({"query": ["a night", "waves"], "split": ["validation", "train"], "collection": [2, 3]}),
+    )
+    assert corpus.training_collections().tolist() == [False, True, False, True]
+
+
 @pytest.mark.parametrize("task", ["oar", "wscr"])
 def test_no_near_duplicate_across_splits(corpus, task):
     assert across_splits(getattr(corpus, task), GENERIC, 0.8) == []

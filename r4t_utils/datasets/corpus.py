@@ -4,7 +4,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+
+from ..generic_language import clean
 
 SPLITS = ("train", "validation", "test")
 TABLES = ("items", "collections", "oar", "wscr")
@@ -20,7 +23,8 @@ class Corpus:
         collections: one row an outfit, indexed 0..m-1: title, items (row numbers of ``items``).
         oar: broad queries of open-ended abstract retrieval: query, split, family, and, where attributes are
             known, intent (JSON: attribute -> admissible values).
-        wscr: queries of weakly supervised compositional retrieval: query, split, items (the reference set Y).
+        wscr: queries of weakly supervised compositional retrieval: query, split, collection (the outfit that it was
+            written for), items (that outfit's, the reference set Y).
     """
 
     name: str
@@ -35,6 +39,14 @@ class Corpus:
             raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
         table = {"oar": self.oar, "wscr": self.wscr}[task]
         return table[table.split == split].reset_index(drop=True)
+
+    def training_collections(self) -> np.ndarray:
+        """Which collections may teach an encoder, bool (m,): those that no validation or test query was written for,
+        and whose title is none of these queries."""
+        held_out = [table[table.split != "train"] for table in (self.oar, self.wscr)]
+        asked = {clean(query) for table in held_out for query in table["query"]}
+        named = self.collections.title.map(clean).isin(asked).to_numpy()
+        return ~named & ~self.collections.index.isin(held_out[1].collection)
 
     def collection_texts(self) -> list[str]:
         """Each collection as one line of text: its items' titles."""

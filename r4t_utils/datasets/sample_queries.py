@@ -1,7 +1,8 @@
 """Queries of the sample corpus: broad ones over the paper's eight families (OAR), and outfit ones (WSCR).
 
 A broad query is a surface form of an *intent*, a conjunction of admissible attribute values. Every surface form of an
-intent goes to one split, so that test intents were never trained on.
+intent goes to one split, so that test intents were never trained on, and so does every query of one outfit, so that
+test reference sets were not either.
 """
 
 import json
@@ -45,7 +46,7 @@ def broad_queries(world: dict, collections: pd.DataFrame, n: int, rng) -> pd.Dat
         if query not in rows and 2 <= len(query.split()) <= 6 and intent and broad(intent):
             rows[query] = {"query": query, "family": family, "intent": json.dumps(intent, sort_keys=True)}
             latest = attempt
-    return _finish(list(rows.values()), n, "oar", "intent", rng)
+    return _finish(list(rows.values()), n, "oar", ["intent"], rng)
 
 
 def outfit_queries(world: dict, items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) -> pd.DataFrame:
@@ -63,7 +64,7 @@ def outfit_queries(world: dict, items: pd.DataFrame, collections: pd.DataFrame, 
         if query not in rows and 2 <= len(query.split()) <= 8:
             rows[query] = {"query": query, "intent": json.dumps(intent, sort_keys=True), "collection": int(i),
                            "items": list(outfit["items"])}
-    return _finish(list(rows.values()), n, "wscr", "intent", rng)
+    return _finish(list(rows.values()), n, "wscr", ["intent", "collection"], rng)
 
 
 def _fill(world: dict, template: str, rng, values: dict | None = None) -> tuple[str, dict | None]:
@@ -97,10 +98,10 @@ def _fill(world: dict, template: str, rng, values: dict | None = None) -> tuple[
     return query, intent if consistent else None
 
 
-def _finish(rows: list[dict], n: int, task: str, key: str, rng) -> pd.DataFrame:
+def _finish(rows: list[dict], n: int, task: str, keys: list[str], rng) -> pd.DataFrame:
     if len(rows) < n:
         raise ValueError(f"corpus.n_{task}_queries={n}, but the world gives only {len(rows)} distinct ones: lower it")
     table = pd.DataFrame(rows)
-    groups = near_duplicate_groups(table["query"].tolist(), table[key].tolist())
+    groups = near_duplicate_groups(table["query"].tolist(), *(table[key].tolist() for key in keys))
     table["split"] = split_811(groups, rng)
     return table

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,11 +17,14 @@ def topic_words(query: str) -> frozenset[str]:
     return frozenset(word for word in words if word not in GENERIC)
 
 
-def near_duplicate_groups(queries: list[str], keys: list[str] | None = None, threshold: float = 0.8) -> np.ndarray:
+NEAR = 0.8  # Jaccard overlap of topic words from which two queries are near-duplicates
+
+
+def near_duplicate_groups(queries: list[str], *keys: Sequence, threshold: float = NEAR) -> np.ndarray:
     """Group number of every query; queries in one group must not be split.
 
-    Two queries share a group when their topic words overlap (Jaccard) by at least ``threshold``, when their
-    ``keys`` are equal, or when a chain of such pairs joins them.
+    Two queries share a group when their topic words overlap (Jaccard) by at least ``threshold``, when they have the
+    same value in one of ``keys`` (each one value a query), or when a chain of such pairs joins them.
     """
     words = [topic_words(query) for query in queries]
     parent = list(range(len(queries)))
@@ -34,8 +38,8 @@ def near_duplicate_groups(queries: list[str], keys: list[str] | None = None, thr
     first_with_key: dict = {}
     holders = defaultdict(list)
     for i, own in enumerate(words):
-        if keys is not None:
-            parent[root(i)] = root(first_with_key.setdefault(keys[i], i))
+        for n, values in enumerate(keys):
+            parent[root(i)] = root(first_with_key.setdefault((n, values[i]), i))
         shared: dict[int, int] = defaultdict(int)
         for word in own:
             for j in holders[word]:
@@ -45,7 +49,7 @@ def near_duplicate_groups(queries: list[str], keys: list[str] | None = None, thr
             if common >= threshold * len(own | words[j]):
                 parent[root(i)] = root(j)
         if not own:  # nothing but generic words: all of these are one request
-            parent[root(i)] = root(first_with_key.setdefault(("", "generic"), i))
+            parent[root(i)] = root(first_with_key.setdefault("generic", i))
     return np.array([root(i) for i in range(len(queries))])
 
 
