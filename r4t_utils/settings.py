@@ -4,6 +4,8 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+KEY_VALUE_HEADS = 2  # of the small policy, shared by its attention heads: the cache's size bounds sampling on a CPU
+
 
 class SettingsError(ValueError):
     """A profile, parameter or override that names nothing known, or a value that breaks its rule."""
@@ -28,7 +30,7 @@ class CorpusSettings:
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    d: int = _within(2)
+    d: int = _within(2, 384)  # the sentence encoder has no more
     prefixes: tuple[int, ...] = _within(1)
     epochs: int = _within(1)
     batch_size: int = _within(2)
@@ -53,6 +55,7 @@ class FolmSettings:
     max_prompt_tokens: int = _within(4)
     max_new_tokens: int = _within(4)
     temperature: float = _within(above=0, high=10)
+    top_p: float = _within(above=0, high=1)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class DiffusionSettings:
     attention_dropout: float = _within(0, 0.9)
     sigma_data: float = _within(above=0)
     sigma_min: float = _within(above=0)
-    sigma_max: float = _within(above=0)
+    sigma_max: float = _within(1)  # in standard deviations of the data; sampling starts here
     condition_drop: float = _within(0, 1)
     ema: float = _within(0, 1)
     peak_lr: float = _within(above=0, high=1)
@@ -155,15 +158,19 @@ def _rises(values) -> bool:
 def check_consistency(s: Settings) -> None:
     """Rules that tie two settings together; SettingsError for the first that is broken."""
     completions = s.rl.prompts_per_step * s.rl.group
+    top = s.diffusion.sigma_max * s.diffusion.sigma_data  # sigma_max counts in standard deviations of the data
     rules = [
         (_rises(s.encoder.prefixes) and s.encoder.prefixes[-1] == s.encoder.d,
          f"encoder.prefixes={list(s.encoder.prefixes)} must rise and end at encoder.d={s.encoder.d}"),
         (s.folm.hidden % s.folm.heads == 0,
          f"folm.hidden={s.folm.hidden} must be a multiple of folm.heads={s.folm.heads}"),
+        (s.folm.policy != "small" or s.folm.heads % KEY_VALUE_HEADS == 0,
+         f"folm.heads={s.folm.heads} must be a multiple of {KEY_VALUE_HEADS}, the key-value heads of policy=small"),
         (s.diffusion.hidden % s.diffusion.heads == 0,
          f"diffusion.hidden={s.diffusion.hidden} must be a multiple of diffusion.heads={s.diffusion.heads}"),
-        (s.diffusion.sigma_min < s.diffusion.sigma_max,
-         f"diffusion.sigma_min={s.diffusion.sigma_min} must be below sigma_max={s.diffusion.sigma_max}"),
+        (s.diffusion.sigma_min < top,
+         f"diffusion.sigma_min={s.diffusion.sigma_min} must be below "
+         f"sigma_max * sigma_data = {s.diffusion.sigma_max} * {s.diffusion.sigma_data} = {top:.4g}"),
         (s.diffusion.warmup_steps <= s.diffusion.steps,
          f"diffusion.warmup_steps={s.diffusion.warmup_steps} must not exceed steps={s.diffusion.steps}"),
         (s.rl.lambda_g + s.rl.lambda_d + s.rl.lambda_a > 0,
@@ -172,8 +179,12 @@ def check_consistency(s: Settings) -> None:
          f"rl.micro_batch={s.rl.micro_batch} must divide rl.prompts_per_step * rl.group = {completions}"),
         (s.folm.k <= s.corpus.n_outfits,
          f"folm.k={s.folm.k} must not exceed corpus.n_outfits={s.corpus.n_outfits}"),
+        (s.folm.k <= s.synthesis.slots,
+         f"folm.k={s.folm.k} must not exceed synthesis.slots={s.synthesis.slots}, the rows to take a fan-out from"),
         (_rises(s.latency.batch_sizes),
          f"latency.batch_sizes={list(s.latency.batch_sizes)} must increase"),
+        (s.latency.batch_sizes[0] <= 64,
+         f"latency.batch_sizes={list(s.latency.batch_sizes)} must hold a size of 64 or less, at which C9 is judged"),
     ]
     for holds, message in rules:
         if not holds:

@@ -18,6 +18,9 @@ class SoftGRPOTrainer(GRPOTrainer):
 
     Their gradient is beta1 (1 + log rho) rho grad(log pi) - beta2 grad(log pi): at rho = 1 it is
     (beta1 - beta2) grad(log pi), nothing when the two are equal. They act once a sampled batch serves several updates.
+
+    Eq. 8 is a loss per token, and every token of a batch weighs the same here (loss_type="dapo"). Averaging within each
+    completion first ("grpo") would punish the tokens of a malformed answer the less, the longer it runs on.
     """
 
     def __init__(self, *args, beta1: float, beta2: float, **kwargs):
@@ -31,29 +34,31 @@ class SoftGRPOTrainer(GRPOTrainer):
 
     def _compute_loss(self, model, inputs):
         loss = super()._compute_loss(model, inputs)
-        soft = soft_terms(self._log_pi, inputs.get("old_per_token_logps"), inputs["completion_mask"], self.beta1,
-                          self.beta2)
-        return loss + soft / self.current_gradient_accumulation_steps
+        soft = soft_terms(self._log_pi, inputs.get("old_per_token_logps"), self.beta1, self.beta2)
+        # As TRL does: num_items_in_batch counts the tokens of a sampling round, over all processes.
+        tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
+        tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
+        return loss + (soft * inputs["completion_mask"]).sum() / tokens
 
 
-def soft_terms(log_pi, log_pi_old, mask, beta1: float, beta2: float) -> torch.Tensor:
-    """The last two terms of Eq. 8, averaged over the tokens of each completion, then over completions.
+def soft_terms(log_pi, log_pi_old, beta1: float, beta2: float) -> torch.Tensor:
+    """The last two terms of Eq. 8, for each token.
 
-    log_pi, log_pi_old, mask: (B, T); ``log_pi_old`` None means on policy (rho = 1, gradient kept). Returns a scalar.
+    log_pi, log_pi_old: (B, T); ``log_pi_old`` None means on policy (rho = 1, gradient kept). Returns (B, T).
     """
     log_pi_old = log_pi.detach() if log_pi_old is None else log_pi_old
     log_rho = log_pi - log_pi_old
-    per_token = beta1 * log_rho.exp() * log_rho + beta2 * -log_pi
-    return ((per_token * mask).sum(-1) / mask.sum(-1).clamp(min=1)).mean()
+    return beta1 * log_rho.exp() * log_rho + beta2 * -log_pi
 
 
 class SetReward:
     """Set-level reward of completions, as TRL calls it; keeps its components for the curves.
 
-    OAR: the composite of Eq. 1 over the collections. A malformed fan-out earns 0, or what the worst well-formed one of
-    the same call does where that is less. (The lowest value of Eq. 1, about -0.8, lies some thirty standard deviations
-    from the well-formed ones: one such fan-out in a group leaves the others with nearly equal advantages, and nothing
-    but form is learnt.)
+    OAR: the composite of Eq. 1 over the collections, in which a sub-query that is said twice adds to Eq. 3 and 4 once
+    unless ``settings.repeats`` is "printed". A malformed fan-out earns 0, or what the worst well-formed one of the same
+    call does where that is less. (The lowest value of Eq. 1, about -0.8, lies some thirty standard deviations from the
+    well-formed ones: one such fan-out in a group leaves the others with nearly equal advantages, and nothing but form
+    is learnt.)
 
     WSCR: the coverage of Eq. 5 over the items. A malformed fan-out earns what one item of the reference set is worth,
     negative: 0 is what many a well-formed one earns, and form would not be learnt.
@@ -123,8 +128,9 @@ def train(policy: Folm, task: str, queries: list[str], reward: SetReward, settin
             steps_per_generation=completions // micro * settings.steps_per_generation,
             num_iterations=settings.num_iterations,
             num_generations=settings.group, epsilon=settings.clip, beta=settings.reference_kl, scale_rewards="group",
-            loss_type="grpo", temperature=settings.temperature, max_completion_length=policy.settings.max_new_tokens,
-            max_grad_norm=1.0, logging_steps=1, top_k=0, top_p=1.0, shuffle_dataset=True, **trainer_defaults(seed))
+            loss_type="dapo", temperature=settings.temperature, max_completion_length=policy.settings.max_new_tokens,
+            top_p=policy.settings.top_p, top_k=0, max_grad_norm=1.0, logging_steps=1, shuffle_dataset=True,
+            **trainer_defaults(seed))
         trainer = SoftGRPOTrainer(policy.model, reward_funcs=reward, args=config, train_dataset=Dataset.from_dict(rows),
                                   processing_class=policy.tokenizer, beta1=settings.beta1, beta2=settings.beta2)
         watch = Watch(trainer, f"Soft-GRPO, {task}", shown="reward")

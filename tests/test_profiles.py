@@ -73,6 +73,13 @@ def test_overrides_replace_values_of_every_kind():
         ("encoder.d=64", ["encoder.prefixes", "encoder.d=64"]),
         ("diffusion.heads=7", ["diffusion.hidden", "multiple"]),
         ("diffusion.sigma_min=90", ["sigma_max"]),
+        ("diffusion.sigma_min=8", ["diffusion.sigma_min=8", "sigma_max * sigma_data = 80.0 * 0.088 = 7.04"]),
+        ("diffusion.sigma_max=0.9", ["diffusion.sigma_max=0.9", "at least 1"]),
+        ("folm.heads=1", ["folm.heads=1", "multiple", "of 2, the key-value heads of policy=small"]),
+        ("folm.k=11", ["folm.k=11", "synthesis.slots=10"]),
+        ("synthesis.slots=9", ["folm.k=10", "synthesis.slots=9"]),
+        ("encoder.d=512 encoder.prefixes=[512]", ["encoder.d=512", "at most 384"]),
+        ("latency.batch_sizes=[65,128]", ["latency.batch_sizes=[65, 128]", "64 or less"]),
         ("rl.lambda_g=0 rl.lambda_d=0 rl.lambda_a=0", ["all be 0"]),
     ],
 )
@@ -82,6 +89,12 @@ def test_a_bad_override_names_value_and_rule(overrides, words):
     assert "\n" not in str(error.value)
     for word in words:
         assert word in str(error.value)
+
+
+def test_values_at_the_edge_of_their_rule_load():
+    profiles.load("cpu", "folm.k=10 synthesis.slots=10 latency.batch_sizes=[64] encoder.d=384 encoder.prefixes=[384]")
+    profiles.load("cpu", "diffusion.sigma_max=1")
+    profiles.load("gpu", "folm.heads=3")  # the small policy's
 
 
 def test_unknown_profile_lists_the_known_ones():

@@ -18,8 +18,7 @@ def tokens(seed=0, B=4, T=6):
     g = torch.Generator().manual_seed(seed)
     log_pi = -torch.rand(B, T, generator=g, dtype=torch.float64) * 3
     log_pi_old = log_pi + 0.4 * torch.randn(B, T, generator=g, dtype=torch.float64)
-    mask = (torch.arange(T) < torch.tensor([T, T - 2, 1, 3])[:, None]).double()
-    return log_pi.requires_grad_(), log_pi_old, mask
+    return log_pi.requires_grad_(), log_pi_old
 
 
 def gradient(loss, log_pi):
@@ -29,46 +28,34 @@ def gradient(loss, log_pi):
 @settings(deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 5, width=32), st.booleans())
 def test_gradient_is_exactly_zero_on_policy_with_equal_betas(seed, beta, given_old):
-    log_pi, _, mask = tokens(seed)
+    log_pi, _ = tokens(seed)
     old = log_pi.detach().clone() if given_old else None
-    assert (gradient(soft_terms(log_pi, old, mask, beta, beta), log_pi) == 0).all()
+    assert (gradient(soft_terms(log_pi, old, beta, beta).sum(), log_pi) == 0).all()
 
 
 def test_gradient_on_policy_is_the_difference_of_the_betas():
-    log_pi, _, mask = tokens()
-    expected = (0.3 - 0.1) * mask / mask.sum(1, keepdim=True) / len(mask)
-    torch.testing.assert_close(gradient(soft_terms(log_pi, None, mask, 0.3, 0.1), log_pi), expected)
+    log_pi, _ = tokens()
+    found = gradient(soft_terms(log_pi, None, 0.3, 0.1).sum(), log_pi)
+    torch.testing.assert_close(found, torch.full_like(log_pi, 0.3 - 0.1))
 
 
 @pytest.mark.parametrize("beta1, beta2", [(0.05, 0.05), (0.3, 0.0), (0.0, 0.2)])
 def test_soft_terms_off_policy_are_those_of_equation_8(beta1, beta2):
-    log_pi, log_pi_old, mask = tokens()
-    by_hand, rows = 0.0, len(mask)
-    for b in range(rows):
-        n = int(mask[b].sum())
-        for t in range(n):
-            rho = torch.exp(log_pi[b, t]) / torch.exp(log_pi_old[b, t])
-            by_hand = (
-                by_hand + (beta1 * rho * (log_pi[b, t] - log_pi_old[b, t]) - beta2 * log_pi[b, t]) / n / rows
-            )
-    ours = soft_terms(log_pi, log_pi_old, mask, beta1, beta2)
+    log_pi, log_pi_old = tokens()
+    ours = soft_terms(log_pi, log_pi_old, beta1, beta2)
+    rho = torch.exp(log_pi) / torch.exp(log_pi_old)
+    by_hand = beta1 * rho * (log_pi - log_pi_old) - beta2 * log_pi
     torch.testing.assert_close(ours, by_hand)
+    ours, by_hand = ours.sum(), by_hand.sum()
     torch.testing.assert_close(gradient(ours, log_pi), gradient(by_hand, log_pi))
     assert gradient(ours, log_pi).abs().max() > 1e-4
-
-
-def test_an_empty_completion_is_no_division_by_zero():
-    log_pi, log_pi_old, mask = tokens()
-    mask[1] = 0
-    loss = soft_terms(log_pi, log_pi_old, mask, 0.1, 0.1)
-    assert torch.isfinite(loss) and (gradient(loss, log_pi)[1] == 0).all()
 
 
 def test_expected_soft_terms_are_the_two_divergences():
     """Over samples of pi_old: beta1 KL(pi||old) + beta2 KL(old||pi), up to the entropy of old."""
     p, old = torch.tensor([0.5, 0.3, 0.2]).log(), torch.tensor([0.2, 0.2, 0.6]).log()
     each = torch.stack(
-        [soft_terms(p[i].view(1, 1), old[i].view(1, 1), torch.ones(1, 1), 0.7, 0.3) for i in range(3)]
+        [soft_terms(p[i].view(1, 1), old[i].view(1, 1), 0.7, 0.3).sum() for i in range(3)]
     )
     forward, reverse = (p.exp() * (p - old)).sum(), (old.exp() * (old - p)).sum()
     entropy = -(old.exp() * old).sum()
@@ -96,7 +83,7 @@ def trainer(folder, cls=SoftGRPOTrainer, iterations=1, accumulate=1, epsilon=0.2
         num_iterations=iterations,
         steps_per_generation=accumulate,
         beta=0.0,
-        loss_type="grpo",
+        loss_type="dapo",
         scale_rewards="group",
         epsilon=epsilon,
         temperature=1.0,
@@ -151,8 +138,11 @@ def test_equal_betas_act_once_a_batch_is_reused(tmp_path):
 
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_the_whole_loss_off_policy_is_equation_8(tmp_path, accumulate):
-    """_compute_loss against the equation written out over the model's own logits, value and gradient."""
-    it = trainer(tmp_path, beta1=0.3, beta2=0.1)
+    """_compute_loss against the equation written out over the model's own logits, value and gradient.
+
+    The four completions are one of ``accumulate`` parts of an update whose completions have 40 tokens in all.
+    """
+    it = trainer(tmp_path, accumulate=accumulate, beta1=0.3, beta2=0.1)
     it.current_gradient_accumulation_steps = accumulate
     model, g = it.model.train(), torch.Generator().manual_seed(0)
     B, P, T = 4, 3, 5
@@ -166,7 +156,7 @@ def test_the_whole_loss_off_policy_is_equation_8(tmp_path, accumulate):
     rho = (log_pi - old).exp()
     each = -torch.minimum(rho * A[:, None], rho.clamp(1 - eps, 1 + eps) * A[:, None])
     each = each + 0.3 * rho * (log_pi - old) + 0.1 * -log_pi
-    expected = ((each * mask).sum(1) / mask.sum(1)).mean() / accumulate
+    expected = (each * mask).sum() / 40
     ours = it._compute_loss(
         model,
         {
@@ -176,6 +166,7 @@ def test_the_whole_loss_off_policy_is_equation_8(tmp_path, accumulate):
             "completion_mask": mask,
             "advantages": A,
             "old_per_token_logps": old,
+            "num_items_in_batch": torch.tensor(40),
         },
     )
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
@@ -208,7 +199,7 @@ def share(text):
 
 def train(folder, toy, overrides="", freeze=False, seed=0):
     s = tiny.settings(overrides)
-    policy = tiny.policy()
+    policy = tiny.policy(overrides)
     if freeze:
         policy.model.requires_grad_(False)
     return policy, soft_grpo.train(policy, "oar", tiny.QUERIES["oar"], toy, s.rl, seed, folder)
@@ -222,6 +213,18 @@ def test_training_raises_the_reward(tmp_path):
     assert [row["step"] for row in rows] == list(range(1, 41))
     assert all(np.isfinite([row["entropy"], row["clipped"], row["tokens"]]).all() for row in rows)
     assert 0 < rows[0]["tokens"] <= 16
+
+
+def test_the_trainer_samples_from_the_policys_nucleus(tmp_path):
+    groups = []
+
+    def reward(completions, query, **_):
+        groups.append({(q, text) for q, text in zip(query, completions)})
+        return [float(i) for i in range(len(completions))]
+
+    reward.rows = [{}]
+    train(tmp_path, reward, "rl.steps=1 folm.top_p=1e-6")
+    assert [len(group) for group in groups] == [2]  # one answer for each of the two prompts of a step
 
 
 def test_same_seed_same_weights(tmp_path):
