@@ -1,4 +1,4 @@
-"""General fashion language (generic_language.yaml), written without looking at any database, and its use in a text."""
+"""General fashion language (generic_language.yaml: words, no items and no outfits), and its use in a text."""
 
 import html
 import re
