@@ -121,7 +121,7 @@ FASTER = float(PAPER["latency"]["ratio"][0])
 # Claims whose intervals, in the recorded default run, end far from their thresholds: another machine should find these
 # verdicts too. Sampling turns the last bit of a product, which depends on the libraries, into other fan-outs, and an
 # end of an interval has moved by a third of its width.
-REPRODUCED = ("C1", "C6")
+REPRODUCED = ("C1", "C3")
 LATENCY = {  # by part; the paper's "fan-out" is taken to start at what each path is given: a prompt, or z_q
     part: Test("latency", f"{part} seconds", FOLM, DIFFUSION, "ratio", FASTER, decides=part == "fan-out", label=part)
     for part in ("fan-out", "from text", "with search")}
@@ -202,8 +202,6 @@ def _paper_text(test: Test) -> str:
 
 def _our_text(test: Test, i: Interval) -> str:
     name = test.label or test.score
-    if test.task == "latency":
-        return f"{name} {i.mean:.1f}x (quartiles of {i.n} runs: {i.low:.1f} to {i.high:.1f})"
     if test.kind == "ratio":
         return f"{name} {i.mean:.2f}x [{i.low:.2f}, {i.high:.2f}]"
     return f"{name} {100 * i.mean:+.1f} [{100 * i.low:+.1f}, {100 * i.high:+.1f}]"
