@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from r4t_utils import claims, paths
 from r4t_utils.claims import BEST_OF_5, DIFFUSION, FOLM, METHODS, NO_FANOUT, ZERO_SHOT
+from r4t_utils.publish import DEFAULT
 
-RECORDED = paths.ROOT / "results" / "cpu" / "sample"
+RECORDED = paths.ROOT.joinpath("results", *DEFAULT)
 reals = st.floats(-10, 10)
 
 
