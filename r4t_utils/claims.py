@@ -76,10 +76,10 @@ def paper_value(task: str, method: str, metric: str, policy: str = "Gemma3-4B") 
     return math.nan if value is None else value
 
 
-def metric_row(task: str, method: str, metric: str, values, n_boot: int, seed: int,
+def metric_row(task: str, method: str, metric: str, values, n_boot: int, seed: int, groups=None,
                percent: bool = True) -> dict:
     """A row of metrics.csv from per-query `values` (n,); `percent` turns 0..1 into the paper's 0-100."""
-    i = bootstrap_interval(values, n_boot, seed)
+    i = bootstrap_interval(values, n_boot, seed, groups)
     unit = 100.0 if percent else 1.0
     return {"task": task, "method": method, "metric": metric, "mean": unit * i.mean, "low": unit * i.low,
             "high": unit * i.high, "n": i.n, "paper": paper_value(task, method, metric)}
@@ -153,10 +153,10 @@ def verdict(low: float, high: float, threshold: float = 0.0) -> str:
     return "holds" if low > threshold else "does not hold" if high < threshold else "undecided"
 
 
-def measure(scores: Mapping, n_boot: int, seed: int) -> dict:
+def measure(scores: Mapping, n_boot: int, seed: int, groups: Mapping | None = None) -> dict:
     """The intervals of C1-C6. scores[task][method][score] is (n,) in 0..1 over the same test queries.
 
-    Returns {claim id: {test name: Interval}}. Raises ValueError for a score that is missing.
+    groups[task] (n,): which of these are near-duplicates; they are resampled together. Returns {claim id: {test name: Interval}}. Raises ValueError for a score that is missing.
     """
     def values(test, method):
         try:
@@ -167,7 +167,8 @@ def measure(scores: Mapping, n_boot: int, seed: int) -> dict:
 
     paired = {"difference": paired_difference, "ratio": paired_ratio}
     return {
-        claim.id: {t.name: paired[t.kind](values(t, t.a), values(t, t.b), n_boot, seed) for t in claim.tests}
+        claim.id: {t.name: paired[t.kind](values(t, t.a), values(t, t.b), n_boot, seed, (groups or {}).get(t.task))
+                   for t in claim.tests}
         for claim in CLAIMS if claim.tests[0].task != "latency"
     }
 

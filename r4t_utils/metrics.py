@@ -131,13 +131,20 @@ def _columns(*arrays) -> np.ndarray:
     return X
 
 
-def _resampled_means(X: np.ndarray, n_boot: int, seed: int, level: float) -> np.ndarray:
-    """Means of n_boot resamples of whole rows of X (n, c): (n_boot, c). Blocks keep memory small."""
+def _resampled_means(X: np.ndarray, n_boot: int, seed: int, groups, level: float) -> np.ndarray:
+    """Means of n_boot resamples of whole groups of the rows of X (n, c): (n_boot, c). Blocks keep memory small."""
     if n_boot < 100 or not 0 < level < 1:
         raise ValueError(f"n_boot is {n_boot}, level {level}; they must be 100 or more, and between 0 and 1.")
-    rng, n = np.random.default_rng(seed), len(X)
-    blocks = [min(256, n_boot - start) for start in range(0, n_boot, 256)]
-    return np.concatenate([X[rng.integers(0, n, (size, n))].mean(1) for size in blocks])
+    groups = np.arange(len(X)) if groups is None else np.asarray(groups)
+    if groups.shape != X.shape[:1] or (groups == groups[0]).all():
+        raise ValueError(f"groups have shape {groups.shape} and {len(np.unique(groups))} values; they must name one of 2 "
+                         f"groups or more for each of {len(X)} queries.")
+    names, group = np.unique(groups, return_inverse=True)
+    sizes, sums = np.bincount(group), np.zeros((len(names), X.shape[1]))
+    np.add.at(sums, group, X)
+    rng, blocks = np.random.default_rng(seed), [min(256, n_boot - start) for start in range(0, n_boot, 256)]
+    drawn = (rng.integers(0, len(names), (size, len(names))) for size in blocks)
+    return np.concatenate([sums[rows].sum(1) / sizes[rows].sum(1, keepdims=True) for rows in drawn])
 
 
 def _interval(value: float, resampled: np.ndarray, n: int, level: float) -> Interval:
@@ -146,31 +153,33 @@ def _interval(value: float, resampled: np.ndarray, n: int, level: float) -> Inte
     return Interval(float(value), float(low), float(high), n)
 
 
-def bootstrap_interval(values, n_boot: int, seed: int, level: float = 0.95) -> Interval:
-    """Mean of per-query scores, values (n,), with its percentile bootstrap interval over queries.
+def bootstrap_interval(values, n_boot: int, seed: int, groups=None, level: float = 0.95) -> Interval:
+    """Mean of per-query scores, values (n,), with its percentile bootstrap interval.
 
-    Same arguments, same bits. Raises ValueError for fewer than 2 or non-finite scores, n_boot below 100
-    or a level outside (0, 1).
+    Resamples whole ``groups`` (n,) of queries that ask for much the same, since such queries do not vote
+    independently; each query by itself if None. Same arguments, same bits. Raises ValueError for fewer than
+    2 or non-finite scores, fewer than 2 groups, n_boot below 100 or a level outside (0, 1).
     """
     X = _columns(values)
-    return _interval(X.mean(), _resampled_means(X, n_boot, seed, level)[:, 0], len(X), level)
+    return _interval(X.mean(), _resampled_means(X, n_boot, seed, groups, level)[:, 0], len(X), level)
 
 
-def paired_difference(a, b, n_boot: int, seed: int, level: float = 0.95) -> Interval:
+def paired_difference(a, b, n_boot: int, seed: int, groups=None, level: float = 0.95) -> Interval:
     """Mean of a - b over the same queries, a and b (n,); as `bootstrap_interval` otherwise."""
     X = _columns(a, b)
-    return bootstrap_interval(X[:, 0] - X[:, 1], n_boot, seed, level)
+    return bootstrap_interval(X[:, 0] - X[:, 1], n_boot, seed, groups, level)
 
 
-def paired_ratio(a, b, n_boot: int, seed: int, level: float = 0.95) -> Interval:
+def paired_ratio(a, b, n_boot: int, seed: int, groups=None, level: float = 0.95) -> Interval:
     """Mean of a divided by mean of b, resampling the queries of both together; a and b (n,), 0 or more.
 
-    Raises ValueError also when b averages 0; a resample whose b averages 0 counts as infinity.
+    As `bootstrap_interval` otherwise. Raises ValueError also when b averages 0; a resample whose b averages 0
+    counts as infinity.
     """
     X = _columns(a, b)
     if (X < 0).any() or X[:, 1].mean() == 0:
         raise ValueError("a ratio needs scores of 0 or more and a positive mean of b; use paired_difference.")
-    M = _resampled_means(X, n_boot, seed, level)
+    M = _resampled_means(X, n_boot, seed, groups, level)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(M[:, 1] > 0, M[:, 0] / M[:, 1], np.inf)
     return _interval(X[:, 0].mean() / X[:, 1].mean(), ratios, len(X), level)

@@ -123,6 +123,17 @@ def test_paper_value_finds_the_comparable_cell():
         claims.paper_value("oar", "folm", "average")
 
 
+def test_near_duplicate_queries_are_resampled_together():
+    once = scores(n=40)
+    eight_times = {task: {m: {key: np.repeat(v, 8) for key, v in s.items()} for m, s in methods.items()}
+                   for task, methods in once.items()}
+    groups = {task: np.repeat(np.arange(40), 8) for task in once}
+    want, got = claims.measure(once, 400, 0), claims.measure(eight_times, 400, 0, groups)
+    for claim, tests in want.items():
+        for name, interval in tests.items():
+            np.testing.assert_allclose(got[claim][name][:3], interval[:3])
+
+
 def test_metric_row_is_in_the_papers_units():
     row = claims.metric_row("wscr", FOLM, "recall", np.full(20, 0.25), 200, seed=0)
     assert row == {"task": "wscr", "method": FOLM, "metric": "recall", "mean": 25.0, "low": 25.0,

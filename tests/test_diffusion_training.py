@@ -1,16 +1,14 @@
-"""Training: Eq. 9, the average of weights, a small fit, determinism, resumption, refusals."""
+"""Training: Eq. 9, the average of weights, a small fit, determinism, refusals."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from r4t_utils.diffusion import (
     Denoiser,
     DenoiserConfig,
-    Pairs,
+    PairSampler,
     ema_decay,
     learning_rate,
     sample,
@@ -95,7 +93,7 @@ def test_training_leaves_the_average_of_its_steps():
 
 def test_only_valid_fanouts_are_drawn_and_all_of_them():
     targets = torch.arange(12.0).view(3, 4, 1, 1).expand(3, 4, 2, 5)
-    pairs = Pairs(targets, torch.arange(3.0)[:, None].expand(3, 5), counts=[2, 0, 4])
+    pairs = PairSampler(targets, torch.arange(3.0)[:, None].expand(3, 5), counts=[2, 0, 4])
     torch.manual_seed(0)
     Z, z_q = pairs(600)
     assert Z.shape == (600, 2, 5) and z_q.shape == (600, 5)
@@ -166,51 +164,6 @@ def test_the_seed_decides_the_run_and_the_caller_s_randomness_is_left_alone():
     assert torch.equal(first, again) and not torch.equal(first, run(1))
     torch.manual_seed(1)
     assert torch.equal(torch.random.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("killed_at, every", [(8, 4), (9, 4), (12, 5)])
-def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, killed_at, every):
-    def run(folder, on_eval=None):
-        denoiser = Denoiser(SMALL)
-        history = train(denoiser, unit(4, 3, 8), unit(4, 8), settings(), seed=7, eval_every=1,
-                        on_eval=on_eval, folder=folder, checkpoint_every=every if folder else 0)
-        return weights(denoiser), history
-
-    def kill(step, ema):
-        if step == killed_at:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, kill)
-    steps_again = []
-    resumed, history = run(tmp_path, lambda step, ema: steps_again.append(step))
-    whole, whole_history = run(None)
-    assert steps_again[0] == (killed_at - 1) // every * every + 1  # it went on; it did not start over
-    assert torch.equal(resumed, whole) and history == whole_history
-
-
-def test_the_stored_state_is_json_and_safetensors(tmp_path):
-    train(Denoiser(SMALL), unit(4, 3, 8), unit(4, 8), settings(), folder=tmp_path, checkpoint_every=5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["state-10.safetensors", "state.json"]
-    assert json.loads((tmp_path / "state.json").read_text())["step"] == 10
-    with safe_open(tmp_path / "state-10.safetensors", "pt") as file:
-        assert {name.split("/")[0] for name in file.keys()} == {"model", "ema", "adam"}
-
-
-def test_the_state_of_another_run_is_refused(tmp_path):
-    data = unit(4, 3, 8), unit(4, 8)
-    train(Denoiser(SMALL), *data, settings(), folder=tmp_path, checkpoint_every=4)
-    for change, seed in (({"peak_lr": 1e-3}, 0), ({}, 1)):
-        with pytest.raises(ValueError, match="another run"):
-            train(Denoiser(SMALL), *data, settings(**change), seed=seed, folder=tmp_path, checkpoint_every=4)
-
-
-def test_batches_may_come_from_a_function():
-    def batch(size):
-        return torch.rand(size, 3, 8), torch.rand(size, 8)
-
-    first, again = (train(Denoiser(SMALL), batch, None, settings(steps=3)) for _ in range(2))
-    assert first == again
 
 
 @pytest.mark.parametrize("targets, z_q, counts, named", [

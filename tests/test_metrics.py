@@ -106,6 +106,29 @@ def test_bootstrap_interval_covers_the_true_mean_about_as_often_as_it_says():
     assert 0.90 <= covered <= 0.98
 
 
+def test_queries_of_a_group_count_as_one_where_they_say_the_same():
+    topics = np.random.default_rng(3).normal(size=50)
+    lone = metrics.bootstrap_interval(topics, 4000, seed=1)
+    repeated, groups = np.repeat(topics, 8), np.repeat(np.arange(50), 8)
+    grouped = metrics.bootstrap_interval(repeated, 4000, 1, groups)
+    np.testing.assert_allclose(grouped[:3], lone[:3])
+    assert grouped.n == 400
+    naive = metrics.bootstrap_interval(repeated, 4000, 1)
+    assert naive.high - naive.low < (lone.high - lone.low) / 2
+    alone = metrics.paired_ratio(repeated + 9, repeated + 8, 500, 1, np.arange(400))
+    assert alone == metrics.paired_ratio(repeated + 9, repeated + 8, 500, 1)
+
+
+def test_groups_of_unlike_sizes_are_resampled_whole():
+    rng = np.random.default_rng(4)
+    values, groups = rng.normal(size=40), rng.integers(0, 9, 40)
+    got = metrics.bootstrap_interval(values, 5000, 2, groups)
+    members = [values[groups == g] for g in np.unique(groups)]
+    draws = [np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]).mean()
+             for _ in range(5000)]
+    np.testing.assert_allclose(got[1:3], np.quantile(draws, [0.025, 0.975]), atol=0.03)
+
+
 def test_pairing_removes_what_queries_share():
     rng = np.random.default_rng(0)
     b = rng.gamma(4, 1, 200)
@@ -134,6 +157,8 @@ def test_paired_ratio_against_a_plain_loop():
     (lambda: metrics.bootstrap_interval([1.0], 1000, 0), "2 queries"),
     (lambda: metrics.bootstrap_interval([1.0, np.nan], 1000, 0), "not finite"),
     (lambda: metrics.bootstrap_interval([1.0, 2.0], 10, 0), "n_boot is 10"),
+    (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 7]), "1 values"),
+    (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 8, 9]), r"\(3,\)"),
     (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, level=95), "level 95"),
     (lambda: metrics.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0], 1000, 0), r"\(3,\)"),
     (lambda: metrics.paired_ratio([1.0, 2.0], [0.0, 0.0], 1000, 0), "positive mean"),

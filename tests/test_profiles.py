@@ -76,6 +76,7 @@ def test_overrides_replace_values_of_every_kind():
         ("diffusion.sigma_min=8", ["diffusion.sigma_min=8", "sigma_max * sigma_data = 80.0 * 0.088 = 7.04"]),
         ("diffusion.sigma_max=0.9", ["diffusion.sigma_max=0.9", "at least 1"]),
         ("folm.heads=1", ["folm.heads=1", "multiple", "of 2, the key-value heads of policy=small"]),
+        ("folm.hidden=36", ["folm.hidden=36", "multiple of 2 * folm.heads = 8"]),  # nine coordinates a head
         ("folm.k=11", ["folm.k=11", "synthesis.slots=10"]),
         ("synthesis.slots=9", ["folm.k=10", "synthesis.slots=9"]),
         ("encoder.d=512 encoder.prefixes=[512]", ["encoder.d=512", "at most 384"]),

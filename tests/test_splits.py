@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r4t_utils.datasets.splits import near_duplicate_groups, split_811, topic_words
+from r4t_utils.datasets.splits import LARGEST, near_duplicate_groups, split_811, topic_words
 
 WORDS = ["boho", "beach", "beaches", "winter", "cosy", "look", "for", "the", "party", "gig", "red"]
 queries = st.lists(
@@ -76,8 +76,10 @@ def test_split_keeps_groups_whole_and_near_811(sizes, seed):
     split = split_811(groups, np.random.default_rng(seed))
     for group in range(len(sizes)):
         assert len(set(split[groups == group])) == 1
-    for name, share in (("train", 0.8), ("validation", 0.1), ("test", 0.1)):
-        assert (split == name).sum() - share * len(groups) <= max(sizes)  # a split is filled up at most once
+    for name in ("validation", "test"):
+        held = np.bincount(groups[split == name])
+        assert held.max(initial=0) <= LARGEST * 0.1 * len(groups)
+        assert held.sum() - 0.1 * len(groups) <= held.max(initial=0)  # a split is filled up at most once
 
 
 def test_split_of_single_queries_is_exact_and_depends_on_the_seed_alone():
@@ -85,3 +87,12 @@ def test_split_of_single_queries_is_exact_and_depends_on_the_seed_alone():
     first, again, other = (split_811(groups, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert [(first == name).sum() for name in ("train", "validation", "test")] == [800, 100, 100]
     assert (first == again).all() and (first != other).any()
+
+
+def test_every_stratum_is_split_alike():
+    rng = np.random.default_rng(0)
+    groups, strata = rng.integers(0, 600, 2000), rng.choice(["moods", "seasons", "hybrids"], 2000, p=[0.1, 0.3, 0.6])
+    split = split_811(groups, rng, strata)  # groups reach over strata
+    for name in set(strata):
+        for held in ("validation", "test"):
+            assert 0.08 < (split[strata == name] == held).mean() < 0.12

@@ -32,7 +32,7 @@ def meaningful(title: str, longest: int) -> str | None:
 
 
 def broad_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) -> pd.DataFrame:
-    """At most n unique queries of 2 to 6 words: query, family ("title" or "recombined"), split."""
+    """At most n unique queries of 2 to 6 words: query, family ("title" or "recombined"), group, split."""
     titles = sorted({meaningful(title, 6) for title in collections.title} - {None})
     rows = {titles[i]: "title" for i in rng.permutation(len(titles))[:n]}
     if len(rows) < n:
@@ -50,7 +50,7 @@ def broad_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) -
 def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) -> pd.DataFrame:
     """At most n unique queries of 2 to 8 words, each for one outfit, whose items are the reference set Y.
 
-    Columns: query, collection (row number of the outfit), items, split. The query is the outfit's own title
+    Columns: query, collection (row number of the outfit), items, group, split. The query is the outfit's own title
     where that is meaningful and not taken, else a description by its items.
     """
     categories, own, rows = items.category.to_numpy(), [terms(clean(title)) for title in items.title], {}
@@ -115,6 +115,6 @@ def _pairs(items: pd.DataFrame, collections: pd.DataFrame) -> list[tuple[str, st
 
 
 def _split(table: pd.DataFrame, rng) -> pd.DataFrame:
-    groups = near_duplicate_groups(table["query"].tolist())
-    table["split"] = split_811(groups, rng) if len(table) else []
+    table["group"] = near_duplicate_groups(table["query"].tolist())
+    table["split"] = split_811(table["group"], rng, table.get("family")) if len(table) else []
     return table

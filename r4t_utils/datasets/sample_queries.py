@@ -102,6 +102,6 @@ def _finish(rows: list[dict], n: int, task: str, keys: list[str], rng) -> pd.Dat
     if len(rows) < n:
         raise ValueError(f"corpus.n_{task}_queries={n}, but the world gives only {len(rows)} distinct ones: lower it")
     table = pd.DataFrame(rows)
-    groups = near_duplicate_groups(table["query"].tolist(), *(table[key].tolist() for key in keys))
-    table["split"] = split_811(groups, rng)
+    table["group"] = near_duplicate_groups(table["query"].tolist(), *(table[key].tolist() for key in keys))
+    table["split"] = split_811(table["group"], rng, table.get("family"))
     return table

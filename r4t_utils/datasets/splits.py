@@ -17,6 +17,7 @@ def topic_words(query: str) -> frozenset[str]:
     return frozenset(word for word in words if word not in GENERIC)
 
 
+SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
 NEAR = 0.8  # Jaccard overlap of topic words from which two queries are near-duplicates
 
 
@@ -53,15 +54,26 @@ def near_duplicate_groups(queries: list[str], *keys: Sequence, threshold: float 
     return np.array([root(i) for i in range(len(queries))])
 
 
-def split_811(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """"train", "validation" or "test" for every query: 8:1:1 of the queries, whole groups only."""
-    names, counts = np.unique(groups, return_counts=True)
+LARGEST = 1 / 20  # of a held-out split: a group that is larger goes to training
+
+
+def split_811(groups: np.ndarray, rng: np.random.Generator, strata: Sequence | None = None) -> np.ndarray:
+    """"train", "validation" or "test" for every query: 8:1:1 of the queries, whole groups only.
+
+    Each stratum (a value of ``strata``, such as the query's family) is split 8:1:1 as far as whole groups allow, so that
+    what is chosen on validation queries fits test ones. No group fills more than ``LARGEST`` of a held-out split, or a
+    score would be that group's.
+    """
+    names, group = np.unique(groups, return_inverse=True)
+    kinds, stratum = np.unique(np.zeros(len(groups)) if strata is None else np.asarray(strata), return_inverse=True)
+    counts = np.zeros((len(names), len(kinds)), int)
+    np.add.at(counts, (group, stratum), 1)
+    target = np.outer([share for _, share in SHARES], counts.sum(0))
+    seen, place = np.zeros_like(target), np.zeros(len(names), int)
+    large = counts.sum(1) > LARGEST * SHARES[-1][1] * len(groups)
     order = rng.permutation(len(names))
-    total, share = counts.sum(), {}
-    seen = {"train": 0, "validation": 0, "test": 0}
-    target = {"train": 0.8, "validation": 0.1, "test": 0.1}
-    for i in order:  # each group goes where the shortfall, as a share of the target, is largest
-        split = max(seen, key=lambda s: 1 - seen[s] / (target[s] * total))
-        seen[split] += counts[i]
-        share[names[i]] = split
-    return np.array([share[g] for g in groups])
+    for i in (*order[large[order]], *order[~large[order]]):
+        if not large[i]:  # where the shortfall, as a share of the target, is largest
+            place[i] = np.argmax((1 - seen / target) @ counts[i])
+        seen[place[i]] += counts[i]
+    return np.array([name for name, _ in SHARES])[place[group]]

@@ -3,7 +3,7 @@
 from .denoiser import Denoiser, DenoiserConfig
 from .samplers import SAMPLERS, nfe, sample, solve
 from .schedule import TangentSchedule
-from .training import Pairs, ema_decay, learning_rate, set_loss, train, update_ema
+from .training import PairSampler, ema_decay, learning_rate, set_loss, train, update_ema
 
-__all__ = ["SAMPLERS", "Denoiser", "DenoiserConfig", "Pairs", "TangentSchedule", "ema_decay", "learning_rate",
+__all__ = ["SAMPLERS", "Denoiser", "DenoiserConfig", "PairSampler", "TangentSchedule", "ema_decay", "learning_rate",
            "nfe", "sample", "set_loss", "solve", "train", "update_ema"]

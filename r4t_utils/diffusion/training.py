@@ -1,22 +1,19 @@
 """Training the denoiser: Eq. 9 with rows permuted, queries dropped, Adam, warm-up cosine and an EMA.
 
-All randomness of step n (batch, noise, permutation, dropout) follows from (seed, n) alone. So a run that was
-killed and resumed needs no random state to be stored, and ends with the same bits as one that was not.
+All randomness of step n (batch, noise, permutation, dropout) follows from (seed, n) alone, whatever was evaluated
+or sampled in between.
 """
 
 import copy
 import hashlib
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .checkpoint import RunState
-
-LEVELS = 8  # noise levels at which the validation loss is reported
-VALIDATION_SETS = 64  # size of the validation batch where none is given
+LEVELS = 8  # noise levels at which the loss is reported
+PROBE_SETS = 64  # sets behind that loss
 
 
 def set_loss(denoiser, Z: Tensor, z_q: Tensor, sigma: Tensor, noise: Tensor,
@@ -47,8 +44,8 @@ def ema_decay(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-class Pairs:
-    """The data set {(z_q, Z)}: several fan-outs a query, each query stored once. Draws uniform pairs.
+class PairSampler:
+    """Draws uniformly from the data set {(z_q, Z)}: several fan-outs a query, each query stored once.
 
     Args:
         targets: (Q, F, L, d), or (Q, L, d) for one fan-out a query. z_q: (Q, d).
@@ -74,43 +71,37 @@ class Pairs:
         return self.targets[q, f], self.z_q[q]
 
 
-def train(denoiser, targets, z_q, settings, *, counts=None, seed: int = 0, validation=None,
-          eval_every: int = 0, on_eval: Callable | None = None, folder: str | Path | None = None,
-          checkpoint_every: int = 0, label: str = "diffusion") -> dict[str, list[dict]]:
+def train(denoiser, targets, z_q, settings, *, counts=None, seed: int = 0, eval_every: int = 0,
+          on_eval: Callable | None = None, label: str = "diffusion") -> dict[str, list[dict]]:
     """Train the denoiser in place; afterwards it holds the averaged (EMA) weights, in evaluation mode.
 
     Args:
-        targets, z_q, counts: the data, as `Pairs` takes them; or targets is a callable that gives a batch,
-            `targets(size) -> (Z, z_q)`, drawn with torch's global random state, and z_q is None.
+        targets, z_q, counts: the data, as `PairSampler` takes them.
         settings: the section `diffusion` (steps, batch_size, peak_lr, warmup_steps, ema, condition_drop).
-        validation: (Z (V, L, d), z_q (V, d)) for the loss by noise level; a fixed training batch if None.
         eval_every: steps between evaluations (there is always one after the last step).
         on_eval: called with (step, averaged denoiser) at each evaluation.
-        folder, checkpoint_every: where and how often to store the run's state; a run finds it and goes on.
 
     Returns:
-        "loss": rows step, loss; "loss_by_sigma": rows step, sigma, loss (averaged weights, fixed noise).
+        "loss": rows step, loss; "loss_by_sigma": rows step, sigma, loss (averaged weights, a fixed batch and noise).
 
     Raises:
-        ValueError: data of the wrong shape, settings out of range, or a stored state of another run.
+        ValueError: data of the wrong shape, or settings out of range.
         FloatingPointError: the loss is not finite.
     """
     from r4t_utils.progress import Bar
 
     _check(settings)
-    batch = targets if callable(targets) else Pairs(targets, z_q, counts)
+    batch = PairSampler(targets, z_q, counts)
     device = next(denoiser.parameters()).device
     ema = copy.deepcopy(denoiser).eval().requires_grad_(False)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=settings.peak_lr, fused=True)
-    run = RunState(denoiser, ema, optimiser, settings, seed, folder)
-    start, history = run.resume()
+    history = {"loss": [], "loss_by_sigma": []}
 
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), Bar(settings.steps, label) as bar:
         _seed(seed, -1)
-        probe = _probe(denoiser, validation or batch(VALIDATION_SETS), device)
-        bar.update(start)
-        for step in range(start, settings.steps):
+        probe = _probe(denoiser, batch(PROBE_SETS), device)
+        for step in range(settings.steps):
             _seed(seed, step)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, settings.peak_lr, settings.warmup_steps, settings.steps)
@@ -130,8 +121,6 @@ def train(denoiser, targets, z_q, settings, *, counts=None, seed: int = 0, valid
                 history["loss_by_sigma"] += [{"step": done, **row} for row in _losses(ema, *probe)]
                 if on_eval:
                     on_eval(done, ema)
-            if folder and checkpoint_every and done % checkpoint_every == 0:
-                run.store(done, history)
     denoiser.load_state_dict(ema.state_dict())
     denoiser.eval()
     return history
@@ -153,9 +142,9 @@ def _step_loss(denoiser, batch, settings, device) -> Tensor:
     return set_loss(denoiser, Z, z_q, sigma, torch.randn_like(Z), keep).mean()
 
 
-def _probe(denoiser, validation, device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Validation sets, their queries, one noise, and the middles of LEVELS equal parts of the range ln σ."""
-    Z, z_q = (torch.as_tensor(part).to(device, torch.float32) for part in validation)
+def _probe(denoiser, batch, device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A batch of sets and queries, one noise, and the middles of LEVELS equal parts of the range ln σ."""
+    Z, z_q = (part.to(device, torch.float32) for part in batch)
     low, high = math.log(denoiser.schedule.sigma_min), math.log(denoiser.schedule.top)
     middles = (torch.arange(LEVELS, device=device) + 0.5) / LEVELS
     return Z, z_q, torch.randn_like(Z), torch.exp(low + (high - low) * middles)
