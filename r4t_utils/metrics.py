@@ -1,4 +1,4 @@
-"""Scores of Tables 1 and 2, set-aware ranking measures, and bootstrap intervals over queries.
+"""Scores of Tables 1 and 2, set-aware ranking measures, and bootstrap intervals over groups of like queries.
 
 Every score is in 0..1; the paper prints hundredths of that (0..100).
 """

@@ -106,6 +106,13 @@ def test_folded_cross_attention_is_ordinary_attention():
     torch.testing.assert_close(cross(x, *cross.fold(tokens)), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_queries_of_unit_length_enter_at_unit_variance():
+    denoiser, seen = Denoiser(SMALL), []
+    denoiser.blocks[0].cross.kv.register_forward_pre_hook(lambda layer, tokens: seen.append(tokens[0]))
+    denoiser.context(torch.nn.functional.normalize(inputs()[2], dim=-1))
+    torch.testing.assert_close(seen[0][:, 0].square().mean(1), torch.ones(3))
+
+
 def test_dropped_queries_leave_no_trace_and_kept_ones_do():
     denoiser = awake()
     Z, sigma, z_q = inputs()

@@ -236,12 +236,13 @@ def test_same_seed_same_weights(tmp_path):
 
 
 # A step that reuses a batch logs no completion length: `_curves` must not ask for it in every row.
-@pytest.mark.parametrize("reuse", ["rl.num_iterations=2", "rl.steps_per_generation=2"])
-def test_curves_name_the_sampling_round_of_every_update(tmp_path, reuse):
+@pytest.mark.parametrize("reuse, each", [("rl.num_iterations=2", 2), ("rl.steps_per_generation=2", 2),
+                                         ("rl.num_iterations=2 rl.steps_per_generation=2", 4)])
+def test_curves_name_the_sampling_round_of_every_update(tmp_path, reuse, each):
     toy = Toy(share)
-    _, rows = train(tmp_path, toy, f"rl.steps=4 rl.learning_rate=1e-2 {reuse}")
-    assert len(toy.rows) == 2 and len(rows) == 4
-    assert [row["reward"] for row in rows] == [toy.rows[i]["reward"] for i in (0, 0, 1, 1)]
+    _, rows = train(tmp_path, toy, f"rl.steps={2 * each} rl.learning_rate=1e-2 {reuse}")
+    assert len(toy.rows) == 2 and len(rows) == 2 * each
+    assert [row["reward"] for row in rows] == [toy.rows[i // each]["reward"] for i in range(2 * each)]
 
 
 def test_nothing_trainable_is_an_error(tmp_path):

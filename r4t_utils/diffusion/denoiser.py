@@ -97,14 +97,15 @@ class Denoiser(nn.Module):
         """What the cross-attention of each block needs from the queries z_q (B, d); the same at every σ.
 
         Attention sees two tokens: the query and the learned null token. Where keep (B,) is False the null
-        token stands in for the query as well: the unconditional model of classifier-free guidance.
+        token stands in for the query as well: the unconditional model of classifier-free guidance. Tokens of
+        unit length are scaled by sqrt(d) to unit variance, as c_in scales the rows: smaller ones are learnt late.
         """
         if z_q.ndim != 2 or z_q.shape[1] != self.config.d:
             raise ValueError(f"z_q has shape {tuple(z_q.shape)}: must be (B, {self.config.d})")
         null = self.null.expand_as(z_q)
         if keep is not None:
             z_q = torch.where(keep[:, None], z_q, null)
-        tokens = torch.stack([z_q, null], dim=1)
+        tokens = torch.stack([z_q, null], dim=1) * math.sqrt(self.config.d)
         return [block.cross.fold(tokens) for block in self.blocks]
 
     def forward(self, Z: Tensor, sigma: Tensor, z_q: Tensor | None = None, keep: Tensor | None = None,
