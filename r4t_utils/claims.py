@@ -156,7 +156,8 @@ def verdict(low: float, high: float, threshold: float = 0.0) -> str:
 def measure(scores: Mapping, n_boot: int, seed: int, groups: Mapping | None = None) -> dict:
     """The intervals of C1-C6. scores[task][method][score] is (n,) in 0..1 over the same test queries.
 
-    groups[task] (n,): which of these are near-duplicates; they are resampled together. Returns {claim id: {test name: Interval}}. Raises ValueError for a score that is missing.
+    groups[task] (n,): which of these are near-duplicates; they are resampled together. Returns
+    {claim id: {test name: Interval}}. Raises ValueError for a score that is missing.
     """
     def values(test, method):
         try:

@@ -8,7 +8,7 @@ its sub-queries (a JSON object where the large one writes a list), because a mod
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +36,12 @@ MADE_UP = 0.25  # share of warm-up queries made of random words, so that words a
 
 @dataclass(frozen=True)
 class Fanout:
-    """A parsed completion: its sub-queries (at most k), and why it is malformed ("" where it is not)."""
+    """A parsed completion: its sub-queries (at most k), why it is malformed ("" where it is not), and which of the
+    sub-queries stuttered, saying a word twice (none if empty)."""
 
     queries: list[str]
     fault: str
+    stutters: tuple[bool, ...] = field(default=(), compare=False)
 
 
 def parse(text: str, k: int) -> Fanout:
@@ -66,7 +68,7 @@ def parse(text: str, k: int) -> Fanout:
         return Fanout([], "empty or overlong query")
     if len(queries) < k:
         return Fanout(queries, f"fewer than {k} queries")
-    return Fanout(queries[:k], "")
+    return Fanout(queries[:k], "", tuple(len(q.split()) > len(once.split()) for q, once in zip(listed, queries))[:k])
 
 
 NEXT = '", '  # ends a sub-query; the number after it is a token of its own, which a small model gets right more often

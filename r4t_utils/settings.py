@@ -163,8 +163,8 @@ def check_consistency(s: Settings) -> None:
         (_rises(s.encoder.prefixes) and s.encoder.prefixes[-1] == s.encoder.d,
          f"encoder.prefixes={list(s.encoder.prefixes)} must rise and end at encoder.d={s.encoder.d}"),
         (s.folm.policy != "small" or s.folm.hidden % (2 * s.folm.heads) == 0,
-         f"folm.hidden={s.folm.hidden} must be a multiple of 2 * folm.heads = {2 * s.folm.heads}: rotary positions turn "
-         "the coordinates of a head in pairs"),
+         f"folm.hidden={s.folm.hidden} must be a multiple of 2 * folm.heads = {2 * s.folm.heads}: rotary positions "
+         "turn the coordinates of a head in pairs"),
         (s.folm.policy != "small" or s.folm.heads % KEY_VALUE_HEADS == 0,
          f"folm.heads={s.folm.heads} must be a multiple of {KEY_VALUE_HEADS}, the key-value heads of policy=small"),
         (s.diffusion.hidden % s.diffusion.heads == 0,

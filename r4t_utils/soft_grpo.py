@@ -54,11 +54,13 @@ def soft_terms(log_pi, log_pi_old, beta1: float, beta2: float) -> torch.Tensor:
 class SetReward:
     """Set-level reward of completions, as TRL calls it; keeps its components for the curves.
 
-    OAR: the composite of Eq. 1 over the collections, in which a sub-query that is said twice adds to Eq. 3 and 4 once
-    unless ``settings.repeats`` is "printed". A malformed fan-out earns 0, or what the worst well-formed one of the same
-    call does where that is less. (The lowest value of Eq. 1, about -0.8, lies some thirty standard deviations from the
-    well-formed ones: one such fan-out in a group leaves the others with nearly equal advantages, and nothing but form
-    is learnt.)
+    Unless ``settings.repeats`` is "printed", a sub-query that an earlier one repeats adds nothing to Eq. 3 and 4, and
+    one that stutters nothing to Eq. 3 to 5: the first collapses fan-outs, the second ends in loops that never close.
+
+    OAR: the composite of Eq. 1 over the collections. A malformed fan-out earns 0, or what the worst well-formed one of
+    the same call does where that is less. (The lowest value of Eq. 1, about -0.8, lies some thirty standard deviations
+    from the well-formed ones: one such fan-out in a group leaves the others with nearly equal advantages, and nothing
+    but form is learnt.)
 
     WSCR: the coverage of Eq. 5 over the items. A malformed fan-out earns what one item of the reference set is worth,
     negative: 0 is what many a well-formed one earns, and form would not be learnt.
@@ -73,25 +75,27 @@ class SetReward:
     def __call__(self, completions: list[str], query: list[str], reference=None, **_) -> list[float]:
         fanouts = [parse(text, self.k) for text in completions]
         well_formed = np.array([not fanout.fault for fanout in fanouts])
-        total, parts = self.score(query, [fanout.queries if not fanout.fault else [] for fanout in fanouts], reference)
+        total, parts = self.score(query, [fanout.queries if not fanout.fault else [] for fanout in fanouts], reference,
+                                  [fanout.stutters for fanout in fanouts])
         self.rows.append({"reward": total.mean(), "reward_std": _group_std(total, self.settings.group),
                           **{name: values.mean() for name, values in parts.items()}, "well_formed": well_formed.mean()})
         return total.tolist()
 
-    def score(self, query: list[str], fanouts: list[list[str]], reference=None) -> tuple[np.ndarray, dict]:
-        """Reward (n,) of parsed fan-outs ([] = malformed), and its components."""
-        present = np.array([[i < len(fanout) for i in range(self.k)] for fanout in fanouts])
+    def score(self, query: list[str], fanouts: list[list[str]], reference=None,
+              stutters=None) -> tuple[np.ndarray, dict]:
+        """Reward (n,) of parsed fan-outs ([] = malformed), and its components; ``stutters`` as in ``Fanout``."""
+        present = _flags([[True] * len(fanout) for fanout in fanouts], self.k)
         flat = [sub or "?" for fanout in fanouts for sub in (*fanout, *[""] * (self.k - len(fanout)))]
         Q = self.encoder.text(flat)
         ids, distance = self.index.search(Q, self.n)
         Q, ids = Q.reshape(*present.shape, -1), ids.reshape(*present.shape, self.n)
+        idle = _flags(stutters or [()] * len(fanouts), self.k) & (self.settings.repeats == "once")
         if self.task == "wscr":
-            covered = rewards.coverage(reference, [np.where(p[:, None], i, -1) for p, i in zip(present, ids)])
+            covered = rewards.coverage(reference, [np.where(p[:, None], i, -1) for p, i in zip(present & ~idle, ids)])
             return np.where(present.any(1), covered, [-1 / len(Y) for Y in reference]), {}
         s = self.settings
-        repeated = None if s.repeats == "printed" else np.array(
-            [[sub in fanout[:i] for i, sub in enumerate(fanout)] + [False] * (self.k - len(fanout))
-             for fanout in fanouts])
+        said = _flags([[sub in fanout[:i] for i, sub in enumerate(fanout)] for fanout in fanouts], self.k)
+        repeated = idle | said if s.repeats == "once" else None
         reward = rewards.composite(
             distance[:, 0].reshape(present.shape), self.index.vectors[ids[..., 0]], Q, self.encoder.text(query),
             lambda_g=s.lambda_g, lambda_d=s.lambda_d, lambda_a=s.lambda_a, diversity=s.diversity,
@@ -99,6 +103,11 @@ class SetReward:
         formed = present.any(1)
         total = np.where(formed, reward.total, min(0.0, reward.total[formed].min(initial=0.0)))
         return total, {"ground": reward.ground, "div": reward.div, "align": reward.align}
+
+
+def _flags(rows: list, k: int) -> np.ndarray:
+    """Rows of up to k truth values as a bool (n, k), False where a row ends."""
+    return np.array([[*row, *[False] * (k - len(row))] for row in rows], bool)
 
 
 def _group_std(values: np.ndarray, group: int) -> float:

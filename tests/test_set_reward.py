@@ -70,6 +70,14 @@ def test_repeats_earn_again_where_the_sums_are_taken_as_printed():
     np.testing.assert_array_equal(printed["div"], once["div"])
 
 
+def test_a_sub_query_that_stutters_earns_nothing():
+    plain, stutter = frame(["red hat", "boho boots", "city bag"]), frame(["red hat hat", "boho boots", "city bag"])
+    assert np.diff(reward()([plain, stutter], ["hat"] * 2))[0] < -0.1
+    everything, printed = [list(range(len(ITEMS)))] * 2, reward("wscr", repeats="printed")
+    assert reward("wscr")([plain, stutter], ["q"] * 2, everything) == [3 / 6, 2 / 6]
+    assert printed([plain, stutter], ["q"] * 2, everything) == [3 / 6, 3 / 6]
+
+
 def test_terms_by_hand():
     encoder = tiny.WordEncoder()
     subs, query = ["red boots", "city towel", "ring"], "boho ring"
@@ -113,7 +121,7 @@ def test_rows_keep_the_components_and_the_spread():
 def test_the_reward_sees_queries_and_references(tmp_path):
     seen = []
     it = reward("wscr")
-    it.score = lambda query, fanouts, reference: (
+    it.score = lambda query, fanouts, reference, stutters: (
         seen.append((query, reference)) or (np.arange(len(query)) * 0.1, {})
     )
     s, policy = tiny.settings("rl.steps=1 rl.learning_rate=1e-2"), tiny.policy()

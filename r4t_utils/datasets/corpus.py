@@ -22,7 +22,8 @@ class Corpus:
         items: one row an item, indexed 0..n-1: title, category (and known attributes, where there are any).
         collections: one row an outfit, indexed 0..m-1: title, items (row numbers of ``items``).
         oar: broad queries of open-ended abstract retrieval: query, group (of near-duplicates, the unit of splits and
-            of intervals), split, family, and, where attributes are known, intent (JSON: attribute -> admissible values).
+            of intervals), split, family, and, where attributes are known, intent (JSON: attribute -> admissible
+            values).
         wscr: queries of weakly supervised compositional retrieval: query, group, split, collection (the outfit that
             it was written for), items (that outfit's, the reference set Y).
     """
