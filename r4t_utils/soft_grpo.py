@@ -54,15 +54,15 @@ def soft_terms(log_pi, log_pi_old, beta1: float, beta2: float) -> torch.Tensor:
 class SetReward:
     """Set-level reward of completions, as TRL calls it; keeps its components for the curves.
 
-    Unless ``settings.repeats`` is "printed", a sub-query that an earlier one repeats adds nothing to Eq. 3 and 4, and
-    one that stutters nothing to Eq. 3 to 5: the first collapses fan-outs, the second ends in loops that never close.
+    OAR: the composite of Eq. 1 over the collections, in which a sub-query that is said twice adds to Eq. 3 and 4 once
+    unless ``settings.repeats`` is "printed". A malformed fan-out earns 0, or what the worst well-formed one of the same
+    call does where that is less. (The lowest value of Eq. 1, about -0.8, lies some thirty standard deviations from the
+    well-formed ones: one such fan-out in a group leaves the others with nearly equal advantages, and nothing but form
+    is learnt.)
 
-    OAR: the composite of Eq. 1 over the collections. A malformed fan-out earns 0, or what the worst well-formed one of
-    the same call does where that is less. (The lowest value of Eq. 1, about -0.8, lies some thirty standard deviations
-    from the well-formed ones: one such fan-out in a group leaves the others with nearly equal advantages, and nothing
-    but form is learnt.)
-
-    WSCR: the coverage of Eq. 5 over the items. A malformed fan-out earns what one item of the reference set is worth,
+    WSCR: the coverage of Eq. 5 over the items, to which a sub-query that stutters adds nothing unless ``repeats`` is
+    "printed": stutters end in loops that never close. (They do in OAR too, where paying them nothing was tried, and
+    made fan-outs cautious.) A malformed fan-out earns what one item of the reference set is worth,
     negative: 0 is what many a well-formed one earns, and form would not be learnt.
     """
 
@@ -89,13 +89,15 @@ class SetReward:
         Q = self.encoder.text(flat)
         ids, distance = self.index.search(Q, self.n)
         Q, ids = Q.reshape(*present.shape, -1), ids.reshape(*present.shape, self.n)
-        idle = _flags(stutters or [()] * len(fanouts), self.k) & (self.settings.repeats == "once")
-        if self.task == "wscr":
-            covered = rewards.coverage(reference, [np.where(p[:, None], i, -1) for p, i in zip(present & ~idle, ids)])
-            return np.where(present.any(1), covered, [-1 / len(Y) for Y in reference]), {}
         s = self.settings
-        said = _flags([[sub in fanout[:i] for i, sub in enumerate(fanout)] for fanout in fanouts], self.k)
-        repeated = idle | said if s.repeats == "once" else None
+        if self.task == "wscr":
+            counts = present
+            if stutters and s.repeats == "once":
+                counts = present & ~_flags(stutters, self.k)
+            covered = rewards.coverage(reference, [np.where(c[:, None], i, -1) for c, i in zip(counts, ids)])
+            return np.where(present.any(1), covered, [-1 / len(Y) for Y in reference]), {}
+        repeated = None if s.repeats == "printed" else _flags(
+            [[sub in fanout[:i] for i, sub in enumerate(fanout)] for fanout in fanouts], self.k)
         reward = rewards.composite(
             distance[:, 0].reshape(present.shape), self.index.vectors[ids[..., 0]], Q, self.encoder.text(query),
             lambda_g=s.lambda_g, lambda_d=s.lambda_d, lambda_a=s.lambda_a, diversity=s.diversity,

@@ -70,9 +70,8 @@ def test_repeats_earn_again_where_the_sums_are_taken_as_printed():
     np.testing.assert_array_equal(printed["div"], once["div"])
 
 
-def test_a_sub_query_that_stutters_earns_nothing():
+def test_a_sub_query_that_stutters_covers_nothing():
     plain, stutter = frame(["red hat", "boho boots", "city bag"]), frame(["red hat hat", "boho boots", "city bag"])
-    assert np.diff(reward()([plain, stutter], ["hat"] * 2))[0] < -0.1
     everything, printed = [list(range(len(ITEMS)))] * 2, reward("wscr", repeats="printed")
     assert reward("wscr")([plain, stutter], ["q"] * 2, everything) == [3 / 6, 2 / 6]
     assert printed([plain, stutter], ["q"] * 2, everything) == [3 / 6, 3 / 6]
