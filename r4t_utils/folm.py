@@ -47,7 +47,8 @@ class Fanout:
 def parse(text: str, k: int) -> Fanout:
     """Read a completion; never raises.
 
-    Well formed = a JSON list of k or more short strings, of which k are kept, or an object with such values. A word
+    Well formed = a JSON list of k or more short strings, of which k are kept, or an object with such values, whatever
+    their names (a small model counts "4", "4", "6"). A word
     that a sub-query says twice counts once, before anything else is judged: saying it again moves the embedding towards
     the topic, which a reward would pay for, and asks for nothing.
     """
@@ -55,10 +56,9 @@ def parse(text: str, k: int) -> Fanout:
     if not body:
         return Fanout([], "no <queries> block")
     try:
-        listed = json.loads(body[1])
+        listed = json.loads(body[1], object_pairs_hook=lambda pairs: [value for _, value in pairs])
     except (ValueError, RecursionError):
         return Fanout([], "not JSON")
-    listed = list(listed.values()) if isinstance(listed, dict) else listed
     if not isinstance(listed, list) or not all(isinstance(q, str) for q in listed):
         return Fanout([], "not a list of strings")
     if any("\ud800" <= character <= "\udfff" for q in listed for character in q):

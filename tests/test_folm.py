@@ -81,7 +81,6 @@ def test_parse_undoes_frame(queries):
         (block(["a", "x " * (MAX_WORDS + 1)]), ""),
         (block(["a"]), "fewer than 2 queries"),
         (block([]), "fewer than 2 queries"),
-        (block('{"1": "a", "1": "b"}'), "fewer than 2 queries"),
         (block(["a", "b"]), ""),
         (block({"1": "a", "2": "b"}), ""),
     ],
@@ -96,6 +95,11 @@ def test_lists_and_objects_of_more_are_cut_to_k():
     assert (
         parse(block({"9": "red hat", "1": "blue\nhat", "2": "green hat"}), 2) == expected
     )  # in the order given
+
+
+def test_a_number_said_twice_loses_no_query():
+    text = '<queries>{"1": "red hat", "1": "blue hat", "3": "green hat"}</queries>'
+    assert parse(text, 3) == Fanout(["red hat", "blue hat", "green hat"], "")
 
 
 def test_a_word_said_twice_counts_once():
