@@ -68,11 +68,17 @@ class SentenceEncoder:
         self.memory: dict[str, np.ndarray] = {}
 
     def __call__(self, texts: list[str], label: str = "", batch_size: int = 128) -> np.ndarray:
-        new = sorted(set(texts) - self.memory.keys(), key=lambda text: (len(text), text))
+        new = self._by_length(set(texts) - self.memory.keys())
         batches = [new[i : i + batch_size] for i in range(0, len(new), batch_size)]
         for batch in progress.track(batches, label) if label else batches:
             self.memory.update(zip(batch, self._encode(batch)))
         return np.stack([self.memory[text] for text in texts]) if texts else np.zeros((0, self.width), np.float32)
+
+    def _by_length(self, texts: set[str]) -> list[str]:
+        """Texts of as many tokens side by side, so that a batch is padded little."""
+        texts = sorted(texts)
+        tokens = self.tokenizer(texts, truncation=True, max_length=128)["input_ids"] if texts else []
+        return [text for _, text in sorted(zip(map(len, tokens), texts))]
 
     @torch.inference_mode()
     def _encode(self, batch: list[str]) -> np.ndarray:

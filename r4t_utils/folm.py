@@ -48,9 +48,9 @@ def parse(text: str, k: int) -> Fanout:
     """Read a completion; never raises.
 
     Well formed = a JSON list of k or more short strings, of which k are kept, or an object with such values, whatever
-    their names (a small model counts "4", "4", "6"). A word
-    that a sub-query says twice counts once, before anything else is judged: saying it again moves the embedding towards
-    the topic, which a reward would pay for, and asks for nothing.
+    their names (a small model counts "4", "4", "6"). A word that a sub-query says twice counts once, before anything
+    else is judged: saying it again moves the embedding towards the topic, which a reward would pay for, and asks for
+    nothing.
     """
     body = re.search(r"<queries>(.*?)</queries>", text, re.S)
     if not body:

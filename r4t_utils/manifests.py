@@ -115,7 +115,7 @@ def code_hash(notebook: Path) -> str:
     """Hash of a notebook's code cells, of the package's modules that they import, directly or not, and of the
     data files (YAML, JSON) that those modules name.
 
-    Comments and layout do not count, nor do the modules that only draw or report. "" where there
+    Comments, docstrings and layout do not count, nor do the modules that only draw or report. "" where there
     is no such notebook; ValueError where it is not one.
     """
     if not notebook.is_file():
@@ -140,10 +140,15 @@ def code_hash(notebook: Path) -> str:
 
 
 def _parsed(source: str) -> ast.Module:
+    """The syntax tree without docstrings."""
     try:
-        return ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source))
+        tree = ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source))
     except SyntaxError:
         return ast.Module(body=[ast.Expr(ast.Constant(source))], type_ignores=[])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body.pop(0)
+    return tree
 
 
 def _imports(tree: ast.Module, package: str) -> set[str]:

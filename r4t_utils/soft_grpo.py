@@ -62,8 +62,8 @@ class SetReward:
 
     WSCR: the coverage of Eq. 5 over the items, to which a sub-query that stutters adds nothing unless ``repeats`` is
     "printed": stutters end in loops that never close. (They do in OAR too, where paying them nothing was tried, and
-    made fan-outs cautious.) A malformed fan-out earns what one item of the reference set is worth,
-    negative: 0 is what many a well-formed one earns, and form would not be learnt.
+    made fan-outs cautious.) A malformed fan-out earns what one item of the reference set is worth, negative: 0 is what
+    many a well-formed one earns, and form would not be learnt.
     """
 
     def __init__(self, task: str, encoder, index: Index, settings, k: int, n: int = 1):
@@ -91,9 +91,7 @@ class SetReward:
         Q, ids = Q.reshape(*present.shape, -1), ids.reshape(*present.shape, self.n)
         s = self.settings
         if self.task == "wscr":
-            counts = present
-            if stutters and s.repeats == "once":
-                counts = present & ~_flags(stutters, self.k)
+            counts = present & ~_flags(stutters, self.k) if stutters and s.repeats == "once" else present
             covered = rewards.coverage(reference, [np.where(c[:, None], i, -1) for c, i in zip(counts, ids)])
             return np.where(present.any(1), covered, [-1 / len(Y) for Y in reference]), {}
         repeated = None if s.repeats == "printed" else _flags(

@@ -279,6 +279,7 @@ def test_code_hash_follows_imports_and_data_files(tmp_path, monkeypatch):
         ("plots.py", "size = 2", False),
         ("three.py", "g = 1  # why", False),
         ("three.py", "g = 2", True),
+        ("three.py", '"""Why."""\ng = 2', False),
         ("sub/words.yaml", "a: 1", True),
         ("sub/unread.yaml", "a: 1", False),
         ("sub/numbers.json", "{}", True),
