@@ -79,7 +79,7 @@ def encoder_prefixes(frame):
     ax.set_xscale("log", base=2)
     ax.set_xticks(sorted(frame.prefix.unique()), [str(p) for p in sorted(frame.prefix.unique())])
     ax.set(xlabel="dimensions kept (prefix of the unit vector)", ylabel="recall@10")
-    ax.legend(title="query", loc="center right", title_fontsize=8)
+    ax.legend(title="query", loc="center left", title_fontsize=8)
     return figure
 
 
