@@ -225,7 +225,7 @@ def results(frame):
     "and with search. Lower panel: "
     "how many times longer R4T-FOLM takes."))
 def latency(frame):
-    figure, axes = _axes(2, 1, 4.6, sharex=True, height_ratios=[2.2, 1])
+    figure, axes = _axes(2, 1, 5.0, sharex=True, height_ratios=[2, 1])
     (upper,), (lower,) = axes
     dashes = {"fan-out": "-", "from text": (0, (1, 1.5)), "with search": DASHED}
     shown = frame[(frame.part != "from text") | (frame.path != FOLM)]  # the policy's fan-out starts at the text
@@ -244,7 +244,7 @@ def latency(frame):
     upper.set_xticks(batches, [str(b) for b in batches])
     upper.xaxis.set_minor_locator(NullLocator())
     lower.set(xlabel="queries in a batch", ylabel=f"{FOLM} /\n{DIFFUSION}")
-    lower.set_ylim(0, 1.5 * lower.get_ylim()[1])  # room for the legend above the lines
+    lower.set_ylim(0, 1.7 * lower.get_ylim()[1])  # room for the legend above the lines
     lower.legend(title="ratio of medians", title_fontsize=8, ncols=3, loc="upper left", handlelength=3.2)
-    upper.legend(handlelength=3.2)
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside upper center", ncols=2, handlelength=3.2)
     return figure
