@@ -109,7 +109,7 @@ def test_latency_ratio_is_policy_over_diffusion():
     ratio = figure.axes[1].lines[0]
     np.testing.assert_allclose(ratio.get_ydata(), 20)
     np.testing.assert_array_equal(ratio.get_xdata(), [1, 2, 4, 8])
-    assert "16 NFE" in figure.axes[0].get_legend().get_texts()[0].get_text()
+    assert "16 NFE" in figure.legends[0].get_texts()[0].get_text()
 
 
 def test_figures_draw_what_there_is_of_one_task_and_two_steps():
