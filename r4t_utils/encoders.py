@@ -60,7 +60,7 @@ class SentenceEncoder:
         self.device = device or training.device()
         try:
             with training.quiet():
-                self.tokenizer = AutoTokenizer.from_pretrained(folder)
+                self.tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=128)
                 self.model = AutoModel.from_pretrained(folder).to(self.device).eval()
         except OSError as error:
             raise ValueError(f"the weights of {MINILM_HUB} cannot be loaded from {folder}: install them with "
@@ -76,13 +76,13 @@ class SentenceEncoder:
 
     def _by_length(self, texts: set[str]) -> list[str]:
         """Texts of as many tokens side by side, so that a batch is padded little."""
-        texts = sorted(texts)
-        tokens = self.tokenizer(texts, truncation=True, max_length=128)["input_ids"] if texts else []
+        texts = list(texts)
+        tokens = self.tokenizer(texts, truncation=True)["input_ids"] if texts else []
         return [text for _, text in sorted(zip(map(len, tokens), texts))]
 
     @torch.inference_mode()
     def _encode(self, batch: list[str]) -> np.ndarray:
-        tokens = self.tokenizer(batch, padding=True, truncation=True, max_length=128, return_tensors="pt")
+        tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
         tokens = tokens.to(self.device)
         states = self.model(**tokens).last_hidden_state
         mask = tokens["attention_mask"].unsqueeze(-1)
