@@ -20,7 +20,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # Named after the content of what it installs: a changed pin is a new stamp, a touched file is not.
 STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
-PIPELINE = $(PY) -m r4t_utils.pipeline --profile "$$PROFILE" --dataset "$$DATASET" --data-dir "$$DATA_DIR" \
+PIPELINE = $(PY) -m r4t_utils.run.pipeline --profile "$$PROFILE" --dataset "$$DATASET" --data-dir "$$DATA_DIR" \
 	--seed "$$SEED" --set "$$SET"
 
 .PHONY: help setup reproduce $(STAGES) figures notebooks test lint lab clean distclean
@@ -64,10 +64,10 @@ $(STAGES): setup
 	@$(PIPELINE) --only $@
 
 figures: setup
-	@$(PY) -m r4t_utils.plots --profile "$$PROFILE" --dataset "$$DATASET"
+	@$(PY) -m r4t_utils.evaluation.plots --profile "$$PROFILE" --dataset "$$DATASET"
 
 notebooks: setup
-	@$(PY) -m r4t_utils.publish
+	@$(PY) -m r4t_utils.run.publish
 
 # One invocation, so that the last line counts everything; notebooks come after the unit tests, in order.
 test: setup

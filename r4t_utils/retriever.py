@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file, save_file
 
-from .baselines import diffused
-from .diffusion import Denoiser
-from .encoders import DualEncoder
-from .profiles import Settings
-from .retrieval import Index
+from r4t_utils.diffusion import Denoiser
+from r4t_utils.evaluation.methods import diffused
+from r4t_utils.run.profiles import Settings
+from r4t_utils.space.encoder import DualEncoder
+from r4t_utils.space.index import Index
 
 
 class FanoutRetriever:

@@ -1,7 +1,7 @@
 import pytest
 import toys
 
-from r4t_utils.artifacts import STAGES
+from r4t_utils.run.stage import STAGES
 
 
 @pytest.fixture

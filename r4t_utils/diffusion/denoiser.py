@@ -23,8 +23,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .layers import NOISE_WIDTH, Block
-from .schedule import TangentSchedule
+from r4t_utils.diffusion.layers import NOISE_WIDTH, Block
+from r4t_utils.diffusion.schedule import TangentSchedule
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .schedule import TangentSchedule
+from r4t_utils.diffusion.schedule import TangentSchedule
 
 SAMPLERS = ("sde", "ode", "dpm")
 

@@ -88,7 +88,7 @@ def train(denoiser, targets, z_q, settings, *, counts=None, seed: int = 0, eval_
         ValueError: data of the wrong shape, or settings out of range.
         FloatingPointError: the loss is not finite.
     """
-    from r4t_utils.progress import Bar
+    from r4t_utils.machine.progress import Bar
 
     _check(settings)
     batch = PairSampler(targets, z_q, counts)

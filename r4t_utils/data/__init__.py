@@ -1,0 +1,1 @@
+"""What is searched: the corpus, its sources, its language and its splits."""

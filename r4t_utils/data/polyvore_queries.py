@@ -1,0 +1,120 @@
+"""Queries written from real outfits: broad ones (OAR) and outfit ones (WSCR).
+
+People title an outfit "Boho Rocker", but also "Untitled #915". A title is *meaningful* where it speaks
+general fashion language: a term of generic_language.yaml, which was written without looking at the outfits.
+"""
+
+import re
+from collections import Counter
+from itertools import combinations
+
+import pandas as pd
+
+from r4t_utils.data.splits import near_duplicate_groups, split_811
+from r4t_utils.data.text import ABSTRACT, clean, stem, terms, vocabulary
+
+MIN_TOGETHER = 5  # outfits in which two terms must meet before a query combines them
+DETAIL = ("colour", "pattern", "material")
+_FOR = ("{a} {b} outfit", "{a} look for {b}", "{b} outfit in {a} style")
+_IN = ("{a} look in {b}", "{b} {a} outfit", "{a} style with {b} pieces")
+TEMPLATES = {  # by the kind of b; a is always abstract
+    "style": ("{a} {b} outfit", "{a} {b} look", "{a} and {b} style"),
+    "occasion": _FOR, "season": _FOR, "colour": _IN, "pattern": _IN, "material": _IN,
+    "garment": ("{a} look with {b}", "{a} outfit with {b}", "{b} for {a} style"),
+}
+
+
+def meaningful(title: str, longest: int) -> str | None:
+    """The cleaned title where it has 2 to ``longest`` words, no digit and a general term, else None."""
+    text = clean(title)
+    good = 2 <= len(text.split()) <= longest and not re.search(r"\d", text) and terms(text)
+    return text if good else None
+
+
+def broad_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) -> pd.DataFrame:
+    """At most n unique queries of 2 to 6 words: query, family ("title" or "recombined"), group, split."""
+    titles = sorted({meaningful(title, 6) for title in collections.title} - {None})
+    rows = {titles[i]: "title" for i in rng.permutation(len(titles))[:n]}
+    if len(rows) < n:
+        pairs = _pairs(items, collections)
+        pairs = [pairs[i] for i in rng.permutation(len(pairs))]
+        for turn in range(3):  # every pair once before any pair twice
+            for number, (a, b) in enumerate(pairs):
+                template = TEMPLATES[vocabulary()[b][0]][(number + turn) % 3]
+                query = template.format(a=vocabulary()[a][1], b=vocabulary()[b][1])
+                if len(rows) < n and len(query.split()) <= 6:
+                    rows.setdefault(query, "recombined")
+    return _split(pd.DataFrame({"query": list(rows), "family": list(rows.values())}), rng)
+
+
+def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) -> pd.DataFrame:
+    """At most n unique queries of 2 to 8 words, each for one outfit, whose items are the reference set Y.
+
+    Columns: query, collection (row number of the outfit), items, group, split. The query is the outfit's own title
+    where that is meaningful and not taken, else a description by its items.
+    """
+    categories, own, rows = items.category.to_numpy(), [terms(clean(title)) for title in items.title], {}
+    common = Counter(term for found in own for term in found)
+    for i in rng.permutation(len(collections)):
+        if len(rows) == n:
+            break
+        ids = list(collections["items"].iloc[i])
+        described = _described([own[j] for j in ids], categories[ids], common)
+        for query in (meaningful(collections.title.iloc[i], 8), described):
+            if query and query not in rows:
+                rows[query] = {"query": query, "collection": int(i), "items": ids}
+                break
+    return _split(pd.DataFrame(list(rows.values()), columns=["query", "collection", "items"]), rng)
+
+
+def _described(found: list[list[str]], categories, common: Counter) -> str | None:
+    """"striped casual outfit with boots and bags": up to two terms of the items, and up to two categories.
+
+    The terms that most items of the outfit share come first, then those that are rarer in the corpus.
+    """
+    counts = Counter(term for own in found for term in own)
+    best = sorted(counts, key=lambda term: (-counts[term], common[term], term))
+    by_kind = {}
+    for term in best:
+        by_kind.setdefault(vocabulary()[term][0], vocabulary()[term][1])
+    details = [kind for kind in by_kind if kind in DETAIL]
+    chosen = [kind for kind in by_kind if kind in ABSTRACT][:1]
+    chosen = details[: 2 - len(chosen)] + chosen
+    if not chosen:
+        return None
+    chosen.sort(key=(DETAIL + ABSTRACT).index)
+    start = " ".join(by_kind[kind] for kind in chosen) + " outfit"
+    names = [name for name in dict.fromkeys(map(clean, categories)) if _is_garment(name)][:2]
+    for parts in (names, list(dict.fromkeys(name.split()[-1] for name in names)), names[:1], []):
+        query = " with ".join([start] + [" and ".join(parts)] * bool(parts))
+        if len(query.split()) <= 8:
+            return query
+    return None
+
+
+def _is_garment(name: str) -> bool:
+    return vocabulary().get(stem(name).split(" ")[-1], [""])[0] == "garment"
+
+
+def _pairs(items: pd.DataFrame, collections: pd.DataFrame) -> list[tuple[str, str]]:
+    """Terms (a, b) that meet in ``MIN_TOGETHER`` outfits, a abstract and b of another kind."""
+    own = [terms(clean(title)) for title in items.title]
+    together = Counter()
+    for title, members in zip(collections.title, collections["items"], strict=True):
+        here = set(terms(clean(title))).union(*(own[i] for i in members))
+        together.update(combinations(sorted(here), 2))
+    order = {kind: place for place, kind in enumerate(ABSTRACT)}
+    found = []
+    for pair, count in sorted(together.items()):
+        a, b = sorted(pair, key=lambda term: order.get(vocabulary()[term][0], len(order)))
+        kinds = vocabulary()[a][0], vocabulary()[b][0]
+        apart = kinds[0] != kinds[1] and not {*a.split()} & {*b.split()}
+        if count >= MIN_TOGETHER and kinds[0] in order and apart:
+            found.append((a, b))
+    return found
+
+
+def _split(table: pd.DataFrame, rng) -> pd.DataFrame:
+    table["group"] = near_duplicate_groups(table["query"].tolist())
+    table["split"] = split_811(table["group"], rng, table.get("family")) if len(table) else []
+    return table

@@ -1,0 +1,154 @@
+"""The sample corpus: a synthetic world of outfits whose every attribute is known.
+
+A *theme* is a style worn for an occasion; a theme has several *looks*, each one interpretation with a season, a
+mood, a palette, materials, patterns and signature garments of its own; an outfit is a near-copy of its look.
+Themes and looks have heavy-tailed popularity, as collections people publish do, so the outfits nearest to a
+broad query tend to be copies of one look. Titles come from a grammar with synonyms, omissions and makers' names.
+"""
+
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from r4t_utils.data.corpus import Corpus
+from r4t_utils.data.sample_queries import broad_queries, outfit_queries
+
+FROZEN_SEED = 2603  # the corpus is data: training seeds do not change it
+ATTRIBUTES = ("style", "occasion", "season", "mood")
+ITEM_ATTRIBUTES = ("colour", "material", "pattern", *ATTRIBUTES)
+MIN_COPIES = 4  # members of the rarest look
+
+
+@cache
+def world() -> dict:
+    """Attribute values, their surface forms and affinities, and the query templates."""
+    return yaml.safe_load((files(__package__) / "sample_world.yaml").read_text())
+
+
+def generate(n_outfits: int, n_oar_queries: int, n_wscr_queries: int, seed: int = FROZEN_SEED) -> Corpus:
+    """Draw the corpus; the same arguments give the same corpus, to the byte.
+
+    Raises ValueError when ``n_outfits`` cannot give every look its ``MIN_COPIES`` members, or when the world has
+    fewer distinct queries than asked for.
+    """
+    rng = np.random.default_rng(seed)
+    looks = _looks(rng)
+    copies = _popularity(looks, n_outfits, rng)
+    items, outfits = [], []
+    for look, n in zip(looks, copies):
+        own: dict[str, list[int]] = {}  # the look's items so far, by category
+        for _ in range(n):
+            outfits.append(_outfit(look, items, own, rng))
+    outfits = [outfits[i] for i in rng.permutation(len(outfits))]
+    items, collections = pd.DataFrame(items), pd.DataFrame(outfits)
+    oar = broad_queries(world(), collections, n_oar_queries, rng)
+    wscr = outfit_queries(world(), items, collections, n_wscr_queries, rng)
+    return Corpus("sample", items, collections, oar, wscr)
+
+
+def _looks(rng) -> list[dict]:
+    """4 to 7 looks for each of the themes, no two of a theme with the same season and mood."""
+    w, looks = world(), []
+    for style, occasions in ((s, e["occasion"]) for s, e in w["style"].items()):
+        for occasion in occasions:
+            pairs = [(s, m) for s in w["occasion"][occasion]["season"] for m in w["mood"]]
+            for i in rng.permutation(len(pairs))[: rng.integers(4, 8)]:
+                season, mood = pairs[i]
+                look = {"style": style, "occasion": occasion, "season": season, "mood": mood}
+                look |= {a: _favoured(look, a, n, rng) for a, n in (("colour", 2), ("material", 2), ("pattern", 2))}
+                look["category"] = {slot: _category(look, slot, rng) for slot in _slots()}
+                look["one_piece"] = bool(rng.random() < 0.45)
+                look["id"] = len(looks)
+                looks.append(look)
+    return looks
+
+
+def _favoured(look: dict, attribute: str, n: int, rng) -> list[str]:
+    """n values of an attribute, drawn from those that the look's style, season and mood favour."""
+    w = world()
+    pool = [v for a in ("style", "style", "season", "mood") for v in w[a][look[a]].get(attribute, [])]
+    return list(dict.fromkeys(rng.permutation(pool)))[:n]
+
+
+@cache
+def _slots() -> dict[str, list[str]]:
+    slots: dict[str, list[str]] = {}
+    for name, entry in world()["category"].items():
+        slots.setdefault(entry["slot"], []).append(name)
+    return slots
+
+
+def _category(look: dict, slot: str, rng) -> str:
+    """A garment for the slot; the ones that style, occasion and season favour are drawn 6 times as often each."""
+    liked = [c for a in ("style", "occasion", "season") for c in world()[a][look[a]]["category"]]
+    names = _slots()[slot]
+    weight = np.array([1 + 5 * liked.count(c) for c in names], float)
+    return names[rng.choice(len(names), p=weight / weight.sum())]
+
+
+def _popularity(looks: list[dict], n_outfits: int, rng) -> np.ndarray:
+    """Members of each look: Zipf over themes times Zipf over the looks of a theme, on top of ``MIN_COPIES``."""
+    if n_outfits < MIN_COPIES * len(looks):
+        raise ValueError(f"corpus.n_outfits={n_outfits} is below {MIN_COPIES * len(looks)}, {MIN_COPIES} for each of "
+                         f"{len(looks)} looks: raise corpus.n_outfits")
+    themes = list(dict.fromkeys((look["style"], look["occasion"]) for look in looks))
+    rank = dict(zip(themes, rng.permutation(len(themes)) + 1))
+    weight, seen = [], {}
+    for look in looks:
+        theme = (look["style"], look["occasion"])
+        seen[theme] = seen.get(theme, 0) + 1
+        weight.append(rank[theme] ** -0.6 * seen[theme] ** -1.2)
+    weight = np.array(weight) / np.sum(weight)
+    return MIN_COPIES + rng.multinomial(n_outfits - MIN_COPIES * len(looks), weight)
+
+
+def _outfit(look: dict, items: list[dict], own: dict, rng) -> dict:
+    """A near-copy of the look: most slots filled as the look has them, new items appended to ``items``."""
+    optional = [s for s in ("outer", "jewellery", "accessory", "accessory") if rng.random() < 0.7]
+    slots = (["dress"] if look["one_piece"] else ["top", "bottom"]) + ["shoes", "bag", "jewellery", *optional]
+    members: list[int] = []
+    for slot in slots:
+        category = look["category"][slot] if rng.random() < 0.85 else _category(look, slot, rng)
+        candidates = [i for i in own.get(category, []) if i not in members]
+        if candidates and rng.random() < 0.4:  # popular pieces come back in other outfits of the look
+            members.append(candidates[int(rng.integers(len(candidates)))])
+            continue
+        items.append(_item(look, category, rng))
+        members.append(len(items) - 1)
+        own.setdefault(category, []).append(len(items) - 1)
+    return {"title": _outfit_title(look, rng), "items": members, "look": look["id"]} | {a: look[a] for a in ATTRIBUTES}
+
+
+def _item(look: dict, category: str, rng) -> dict:
+    w = world()
+    value = {a: (look[a][int(rng.random() < 0.35) % len(look[a])] if rng.random() < 0.88
+                 else list(w[a])[rng.integers(len(w[a]))]) for a in ("colour", "material")}
+    value["pattern"] = look["pattern"][rng.integers(len(look["pattern"]))] if rng.random() < 0.5 else "plain"
+    value |= {"category": category} | {a: look[a] for a in ATTRIBUTES}
+    shown = {"style": 0.25, "season": 0.1, "occasion": 0.12, "mood": 0.12,
+             "colour": 0.65, "material": 0.5, "pattern": 0.8}
+    words = [surface(a, value[a], rng) for a, p in shown.items() if rng.random() < p]
+    if rng.random() < 0.35:
+        words.insert(0, w["makers"][rng.integers(len(w["makers"]))])
+    return {"title": " ".join(x for x in (*words, surface("category", category, rng)) if x)} | value
+
+
+def _outfit_title(look: dict, rng) -> str:
+    w = world()
+    if rng.random() < 0.25:  # many real titles say nothing about the outfit
+        return f"{w['noise_titles'][rng.integers(len(w['noise_titles']))]} {rng.integers(1, 400)}"
+    shown = {"mood": 0.35, "season": 0.35, "style": 0.7, "occasion": 0.55}
+    words = [surface(a, look[a], rng) for a, p in shown.items() if rng.random() < p]
+    if rng.random() < 0.2:
+        words.append("with " + surface("category", look["category"]["shoes"], rng))
+    return " ".join(words or [surface("style", look["style"], rng)])
+
+
+def surface(attribute: str, value: str, rng) -> str:
+    """One surface form of an attribute's value; the first form is the commonest."""
+    forms = world()[attribute][value]["forms"]
+    weight = 1 / np.arange(1, len(forms) + 1)
+    return forms[rng.choice(len(forms), p=weight / weight.sum())]

@@ -1,0 +1,1 @@
+"""Every row, score, claim and figure of the paper that this project tests."""

@@ -1,0 +1,76 @@
+"""Pair synthesis (Section 2.4): fan-outs of the frozen, tuned policy become targets Z of L retrieval directions."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from r4t_utils.policy.folm import Folm
+from r4t_utils.space.index import Index
+
+SHARD = 512  # queries in one file
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The data set {(z_q, Z)}: z_q (q, d); targets (q, F, L, d), of which the first counts[i] of query i hold a set."""
+
+    z_q: np.ndarray
+    targets: np.ndarray
+    counts: np.ndarray
+
+    def __len__(self) -> int:
+        return int(self.counts.sum())
+
+    def save(self, folder: Path) -> None:
+        """Shards of ``SHARD`` queries, as safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in range(0, len(self.z_q), SHARD):
+            rows = slice(i, i + SHARD)
+            save_file({"z_q": self.z_q[rows], "targets": self.targets[rows], "counts": self.counts[rows]},
+                      folder / f"shard-{i // SHARD:04d}.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Pairs":
+        shards = [load_file(path) for path in sorted(folder.glob("shard-*.safetensors"))]
+        return cls(*(np.concatenate([shard[key] for shard in shards]) for key in ("z_q", "targets", "counts")))
+
+
+def synthesise(policy: Folm, task: str, queries: list[str], encoder, index: Index, settings,
+               seed: int) -> tuple[Pairs, Counter]:
+    """Draw fan-outs for every query and build its targets.
+
+    OAR rows are the embeddings of the retrieved (top-1) collections, WSCR rows those of the sub-queries. Malformed
+    fan-outs are dropped. Where L exceeds k, the missing rows come from the query's next fan-out.
+
+    Args:
+        settings: the ``synthesis`` section: fanouts_per_query, temperature, slots (L), batch_size.
+    Returns:
+        the pairs, and how many fan-outs were kept ("kept") or dropped, by reason.
+    Raises ValueError when no query has a well-formed fan-out.
+    """
+    F, L, k = settings.fanouts_per_query, settings.slots, policy.settings.k
+    drawn = policy.fan_out(task, queries, F, temperature=settings.temperature, seed=seed,
+                           batch_size=settings.batch_size, label=f"fan-outs, {task}")
+    outcome = Counter(fanout.fault or "kept" for group in drawn for fanout in group)
+    if not outcome["kept"]:
+        raise ValueError(f"none of {F * len(queries)} fan-outs is well formed: {dict(outcome)}; tune the policy longer "
+                         "or raise folm.max_new_tokens")
+    good = [[fanout.queries for fanout in group if not fanout.fault] for group in drawn]
+    texts = [sub for group in good for fanout in group for sub in fanout]
+    directions = encoder.text(texts, label=f"directions, {task}")
+    if task == "oar":
+        directions = index.vectors[index.search(directions, 1)[0][:, 0]]
+    targets = np.zeros((len(queries), F, L, encoder.d), np.float32)
+    start = 0
+    for i, group in enumerate(good):
+        rows = directions[start : start + len(group) * k].reshape(len(group), k, encoder.d)
+        start += len(group) * k
+        for j in range(len(group)):
+            chain = np.concatenate([rows[(j + step) % len(group)] for step in range(-(-L // k))])
+            targets[i, j] = chain[:L]
+    counts = np.array([len(group) for group in good], np.int32)
+    some = counts > 0
+    return Pairs(encoder.text(queries)[some], targets[some], counts[some]), outcome

@@ -1,0 +1,66 @@
+"""What the trainers of transformers and TRL have in common here: settings, silence, and one progress bar."""
+
+import contextlib
+import logging
+import warnings
+
+import torch
+from transformers import TrainerCallback, utils
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from r4t_utils.machine import progress
+
+
+def device() -> str:
+    """Where models of ours run: a CUDA GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def bf16() -> bool:
+    """Whether the device computes in bfloat16 itself; older GPUs only emulate it."""
+    return device() == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def trainer_defaults(seed: int) -> dict:
+    """Arguments shared by every trainer: no checkpoints, no reports, full precision without a bf16 GPU."""
+    return {"seed": seed, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
+            "use_cpu": device() == "cpu", "bf16": bf16(),
+            "gradient_checkpointing": False, "dataloader_num_workers": 0, "dataloader_pin_memory": False}
+
+
+class Watch(TrainerCallback):
+    """Keeps every logged row and shows the run in one bar; replaces the trainer's own printing."""
+
+    def __init__(self, trainer, label: str, shown: str = "loss"):
+        self.rows, self.label, self.shown, self.bar = [], label, shown, None
+        for callback in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(callback)
+        trainer.add_callback(self)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = progress.Bar(state.max_steps, self.label)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        last = self.rows[-1] if self.rows else {}
+        self.bar.update(1, **{key: last[key] for key in (self.shown,) if key in last})
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.rows.append({"step": state.global_step, **(logs or {})})
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
+
+
+@contextlib.contextmanager
+def quiet():
+    """Silence the libraries' banners and progress bars; warnings of ours and errors still show."""
+    import datasets
+
+    level = logging.getLogger("transformers").level
+    datasets.disable_progress_bars()
+    utils.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.getLogger("transformers").setLevel(level)

@@ -1,0 +1,1 @@
+"""What makes a run repeatable: its parameters, its stages, and what they hand on."""

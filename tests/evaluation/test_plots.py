@@ -1,0 +1,147 @@
+"""Figures from made-up results files: drawn, small, repeatable, with alt text that reaches the notebook."""
+
+import io
+
+import matplotlib.colors as colours
+import nbformat
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+from IPython.core.formatters import DisplayFormatter
+from nbconvert import HTMLExporter
+
+from r4t_utils.evaluation import claims, figures, plots
+
+STEPS = range(0, 100, 10)
+
+
+def tables():
+    """Small results files in the recorded columns; WSCR has no reward terms, as in real runs."""
+    wave = {task: 0.5 + 0.1 * np.sin(np.arange(10) + i) for i, task in enumerate(figures.TASKS)}
+    per_step = [(task, step, wave[task][i]) for task in figures.TASKS for i, step in enumerate(STEPS)]
+    metrics = [(task, method, metric, 20.0 + 9 * i + j)
+               for task, names in figures.RESULT_PANELS.items() for i, method in enumerate(claims.METHODS)
+               for j, metric in enumerate(names)]
+    seconds = [(path, part, batch, batch * cost)
+               for path, cost in ((claims.FOLM, 0.2), (claims.DIFFUSION, 0.01))
+               for part in ("fan-out", "with search") for batch in (1, 2, 4, 8)]
+    return {
+        "encoder_prefixes.csv": pd.DataFrame(
+            [{"prefix": p, "query": q, "recall_at_10": p / 200, "low": p / 200 - 0.05, "high": p / 200 + 0.05}
+             for q in ("item name", "outfit title") for p in (32, 64, 128)]),
+        "rl_curves.csv": pd.DataFrame(
+            [{"task": t, "step": s, "reward": w, "reward_std": 0.1, "entropy": 2 - w, "clipped": 0.0,
+              "tokens": 60, "well_formed": 0.99,
+              **dict.fromkeys(("ground", "div", "align"), w if t == "oar" else np.nan)}
+             for t, s, w in per_step]),
+        "diffusion_loss.csv": pd.DataFrame([{"task": t, "step": s, "loss": w} for t, s, w in per_step]),
+        "diffusion_loss_by_sigma.csv": pd.DataFrame(
+            [{"task": t, "step": s, "sigma": x, "loss": w + x}
+             for t, s, w in per_step for x in (1e-4, 1e-2, 1, 80)]),
+        "diffusion_progress.csv": pd.DataFrame(
+            [{"task": t, "step": s, "distance": w, "vendi": 3 + w, "data_distance": 0.4, "data_vendi": 3.3}
+             for t, s, w in per_step]),
+        "metrics.csv": pd.DataFrame(
+            [{"task": t, "method": m, "metric": x, "mean": v, "low": v - 2, "high": v + 2, "n": 240,
+              "paper": claims.paper_value(t, m, x)} for t, m, x, v in metrics]),
+        "latency.csv": pd.DataFrame(
+            [{"path": p, "part": part, "batch": b, "median": v, "q25": v * 0.9, "q75": v * 1.1, "n": 7,
+              "nfe": 16} for p, part, b, v in seconds]),
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, frame in tables().items():
+        frame.to_csv(tmp_path / name, index=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", sorted(plots.FIGURES))
+def test_each_figure_is_small_repeatable_and_described(name, folder):
+    first = plots.draw(name, folder).data
+    saved = (folder / "figures" / f"{name}.png").read_bytes()
+    assert saved == first == plots.draw(name, folder).data
+    assert len(first) < 80_000
+    image = PIL.Image.open(io.BytesIO(first)).convert("RGB")
+    assert image.width <= 780
+    # A grid and text alone have few colourful pixels; data in the palette has more.
+    saturation = np.ptp(np.asarray(image, int), axis=2)
+    assert (saturation > 60).sum() > 300
+    assert len(plots.FIGURES[name].alt) > 60
+    assert not list((folder / "figures").glob("*.partial"))
+
+
+def test_alt_text_reaches_the_notebook_and_its_html(folder):
+    data, metadata = DisplayFormatter().format(plots.draw("latency", folder))
+    alt = plots.FIGURES["latency"].alt
+    assert metadata["image/png"]["alt"] == data["text/plain"] == alt
+    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
+    html, _ = HTMLExporter(template_name="classic").from_notebook_node(notebook)
+    assert f'alt="{alt}"' in html
+
+
+def test_results_puts_every_score_where_it_belongs():
+    frame = tables()["metrics.csv"]
+    figure = plots.FIGURES["results"].function(frame)
+    panels = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
+    assert list(panels) == ["OAR: groundedness", "OAR: diversity", "OAR: alignment",
+                            "WSCR: recall", "WSCR: hit", "WSCR: Vendi"]
+    assert [t.get_text() for t in panels["WSCR: recall"].get_yticklabels()] == list(claims.METHODS)
+    drawn = {}
+    for container in panels["WSCR: hit"].containers:
+        line = container.lines[0]
+        y = int(line.get_ydata()[0])
+        drawn[claims.METHODS[y]] = line.get_xdata()[0]
+        assert colours.same_color(line.get_color(), figures.COLOURS[claims.METHODS[y]])
+        interval = container.lines[2][0].get_segments()[0][:, 0]
+        assert interval == pytest.approx([line.get_xdata()[0] - 2, line.get_xdata()[0] + 2])
+    hit = frame[frame.metric == "hit"].set_index("method")["mean"]
+    assert drawn == hit.to_dict()
+    papers = [line.get_xdata() for ax in figure.axes if not ax.get_title() for line in ax.lines]
+    assert sorted(papers[0]) == [22.4, 28.4, 28.9, 30.8]  # its diffusion row has no groundedness
+
+
+def test_latency_ratio_is_policy_over_diffusion():
+    figure = plots.FIGURES["latency"].function(tables()["latency.csv"])
+    ratio = figure.axes[1].lines[0]
+    np.testing.assert_allclose(ratio.get_ydata(), 20)
+    np.testing.assert_array_equal(ratio.get_xdata(), [1, 2, 4, 8])
+    assert "16 NFE" in figure.legends[0].get_texts()[0].get_text()
+
+
+def test_figures_draw_what_there_is_of_one_task_and_two_steps():
+    """The smallest profile records little; a figure must not need more."""
+    for name, entry in plots.FIGURES.items():
+        frames = [tables()[csv] for csv in entry.csvs]
+        frames = [f[f.task == "oar"] if "task" in f else f for f in frames]
+        frames = [f[f.step <= 10] if "step" in f else f for f in frames]
+        assert entry.function(*frames).axes, name
+
+
+def test_methods_are_told_apart_by_colour_and_by_marker():
+    assert set(figures.COLOURS) == set(figures.MARKERS) == set(claims.METHODS)
+    assert len(set(figures.COLOURS.values())) == len(set(figures.MARKERS.values())) == 5
+
+
+def test_command_redraws_what_has_been_recorded(folder, monkeypatch, capsys):
+    monkeypatch.setenv("R4T_RESULTS", str(folder))
+    target = folder / "cpu" / "sample"
+    target.mkdir(parents=True)
+    with pytest.raises(SystemExit, match="make reproduce"):
+        plots.main(["--profile", "cpu", "--dataset", "sample"])
+    tables()["rl_curves.csv"].to_csv(target / "rl_curves.csv", index=False)
+    tables()["diffusion_loss.csv"].to_csv(target / "diffusion_loss.csv", index=False)  # half of what it needs
+    plots.main(["--profile", "cpu", "--dataset", "sample"])
+    assert sorted(p.stem for p in (target / "figures").iterdir()) == ["reward_components", "rl_curves"]
+    assert str(target / "figures" / "rl_curves.png") in capsys.readouterr().out
+
+
+def test_bad_input_names_the_value_and_the_rule(tmp_path):
+    with pytest.raises(ValueError, match="'result' is unknown; there are .*results"):
+        plots.draw("result", tmp_path)
+    with pytest.raises(ValueError, match="diffusion_loss.csv, diffusion_loss_by_sigma.csv"):
+        plots.draw("diffusion_loss", tmp_path)
+    assert not (tmp_path / "figures").exists()

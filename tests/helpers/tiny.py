@@ -1,0 +1,44 @@
+"""A tiny policy and a toy encoder for the tests of the language model and of its training."""
+
+import zlib
+
+import numpy as np
+
+from r4t_utils.policy import folm
+from r4t_utils.run import profiles
+
+K = 3
+QUERIES = {
+    "oar": ["boho beach look", "cosy winter vibes", "retro city outfit", "bold party style"],
+    "wscr": ["boho beach outfit", "smart office look with blazer"],
+}
+TINY = (
+    "folm.hidden=32 folm.layers=1 folm.heads=2 folm.vocab_size=256 folm.warmup_fanouts=40 "
+    f"folm.warmup_copies=20 folm.warmup_epochs=1 folm.k={K} folm.max_prompt_tokens=32 folm.max_new_tokens=16 "
+    "rl.group=4 rl.prompts_per_step=2 rl.micro_batch=8"
+)
+
+
+def settings(overrides: str = ""):
+    """The smoke profile with a tiny policy, and ``overrides``, which go before those of ``TINY``."""
+    given = dict(pair.split("=") for pair in f"{TINY} {overrides}".split())
+    return profiles.load("smoke", " ".join(f"{name}={value}" for name, value in given.items()))
+
+
+def policy(overrides: str = "", seed: int = 0) -> folm.Folm:
+    """An untrained Llama of 1 layer and width 32 with its own tokenizer."""
+    return folm.small_policy(QUERIES, settings(overrides).folm, seed)[0]
+
+
+class WordEncoder:
+    """e_text that adds up one fixed random direction a word: texts that share words are close."""
+
+    def __init__(self, d: int = 24):
+        self.d = d
+
+    def text(self, texts, label: str = "") -> np.ndarray:
+        sums = np.stack([sum(map(self._word, text.split()), np.zeros(self.d)) for text in texts])
+        return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+
+    def _word(self, word: str) -> np.ndarray:
+        return np.random.default_rng(zlib.crc32(word.encode())).standard_normal(self.d)

@@ -1,0 +1,355 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from r4t_utils.policy import folm
+from r4t_utils.policy.folm import CLOSE, MAX_WORDS, NEXT, TASK_TOKEN, Fanout, Folm, frame, number, parse
+
+word = st.text("abcdefghijklmnopqrstuvwxyz0123456789-&'", min_size=1, max_size=8)
+clean = st.lists(word, min_size=1, max_size=MAX_WORDS, unique=True).map(" ".join)
+
+
+def block(value) -> str:
+    return f"<queries>{value if isinstance(value, str) else json.dumps(value)}</queries>"
+
+
+# Parsing
+
+
+@settings(deadline=None)
+@given(st.text(), st.integers(1, 12))
+@example("<queries>" + "[" * 100_000 + "</queries>", 3)
+@example("<queries>" + "[" * 100_000 + "]" * 100_000 + "</queries>", 3)
+@example('<queries>{"1":' * 20_000 + "</queries>", 3)
+@example("<queries>" + "9" * 10_000 + "</queries>", 3)
+@example("<queries>[NaN]</queries>", 1)
+@example("</queries><queries>", 1)
+@example("", 1)
+def test_parse_never_raises(text, k):
+    for candidate in (text, block(text)):
+        found = parse(candidate, k)
+        assert isinstance(found, Fanout)
+        assert bool(found.fault) == (len(found.queries) < k)
+        assert len(found.queries) <= k and all(q == " ".join(q.split()) for q in found.queries)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(json_values, st.integers(1, 4))
+def test_parse_of_any_json(value, k):
+    found = parse(block(value), k)
+    listed = list(value.values()) if isinstance(value, dict) else value
+    strings = isinstance(listed, list) and all(isinstance(x, str) for x in listed)
+    fine = strings and len(listed) >= k and all(0 < len(set(x.split())) <= MAX_WORDS for x in listed)
+    assert (found.fault == "") == fine
+    assert not fine or found.queries == [" ".join(dict.fromkeys(x.split())) for x in listed[:k]]
+
+
+@settings(deadline=None)
+@given(st.lists(clean, min_size=1, max_size=12))
+def test_parse_undoes_frame(queries):
+    assert parse(frame(queries), len(queries)) == Fanout(queries, "")
+    assert list(json.loads(frame(queries)[len("<queries>") : -len("</queries>")])) == [
+        str(i + 1) for i in range(len(queries))
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ("a b, c d", "no <queries> block"),
+        ('<queries>["a", "b"]', "no <queries> block"),
+        (block('["a", "b"'), "not JSON"),
+        (block("a, b"), "not JSON"),
+        (block("[" * 100_000), "not JSON"),
+        (block('"a"'), "not a list of strings"),
+        (block(["a", 3]), "not a list of strings"),
+        (block({"1": ["a"]}), "not a list of strings"),
+        (block(["a", " "]), "empty or overlong query"),
+        (block(["a", " ".join(map(str, range(MAX_WORDS + 1)))]), "empty or overlong query"),
+        (block(["a", "x " * (MAX_WORDS + 1)]), ""),
+        (block(["a"]), "fewer than 2 queries"),
+        (block([]), "fewer than 2 queries"),
+        (block(["a", "b"]), ""),
+        (block({"1": "a", "2": "b"}), ""),
+    ],
+)
+def test_every_fault_is_named(text, fault):
+    assert parse(text, 2).fault == fault
+
+
+def test_lists_and_objects_of_more_are_cut_to_k():
+    expected = Fanout(["red hat", "blue hat"], "")
+    assert parse(block(["red hat", "blue  hat", "green hat"]), 2) == expected
+    assert (
+        parse(block({"9": "red hat", "1": "blue\nhat", "2": "green hat"}), 2) == expected
+    )  # in the order given
+
+
+def test_a_number_said_twice_loses_no_query():
+    text = '<queries>{"1": "red hat", "1": "blue hat", "3": "green hat"}</queries>'
+    assert parse(text, 3) == Fanout(["red hat", "blue hat", "green hat"], "")
+
+
+def test_a_word_said_twice_counts_once():
+    found = parse(block(["red hat red", "red hat", "hat hat"]), 2)
+    assert found == Fanout(["red hat", "red hat"], "") and found.stutters == (True, False)
+
+
+def test_thoughts_around_the_block_are_ignored():
+    text = '<think>["not", "these"]</think>\n' + block(["red hat", "blue hat"]) + "\nHope this helps!"
+    assert parse(text, 2) == Fanout(["red hat", "blue hat"], "")
+    assert parse("\n".join(["<queries>", '["a",', '"b"]', "</queries>"]), 2) == Fanout(["a", "b"], "")
+
+
+def test_a_parsed_query_can_be_encoded():
+    r"""The JSON escape "\ud800" is half a character, at which an encoder's tokenizer raises TypeError."""
+    found = parse(block(r'["red \ud800 hat"]'), 1)
+    for query in found.queries:
+        query.encode("utf-8")
+
+
+# The small policy's tokenizer
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return tiny.policy()
+
+
+def ids(policy, text):
+    return policy.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_one_token_for_each_piece_of_the_frame(policy):
+    for piece in (*(number(i) for i in range(tiny.K)), NEXT, CLOSE, *TASK_TOKEN.values()):
+        assert len(ids(policy, piece)) == 1
+    encoded = ids(policy, frame(["hat"] * tiny.K))
+    alone = ids(policy, "hat")
+    assert len(encoded) == tiny.K * (1 + len(alone)) + (tiny.K - 1) + 1
+
+
+def test_tokenizer_round_trip(policy):
+    words = sorted({w for task in tiny.QUERIES.values() for query in task for w in query.split()})
+    queries = [" ".join(words[:3]), " ".join(words[3:9]), "t-shirt & 90's zigzag"]  # the last was never seen
+    text = frame(queries)
+    assert policy.tokenizer.unk_token_id not in ids(policy, text)
+    assert parse(policy.tokenizer.decode(ids(policy, text)), tiny.K) == Fanout(queries, "")
+
+
+@settings(deadline=None)
+@given(st.lists(clean, min_size=tiny.K, max_size=tiny.K))
+def test_tokenizer_round_trip_of_any_clean_query(policy, queries):
+    assert parse(policy.tokenizer.decode(ids(policy, frame(queries))), tiny.K) == Fanout(queries, "")
+
+
+def test_vocabulary_is_within_the_setting(policy):
+    assert len(policy.tokenizer) <= policy.settings.vocab_size
+    assert policy.model.config.vocab_size == len(policy.tokenizer)
+    assert policy.tokenizer.pad_token_id != policy.tokenizer.eos_token_id
+
+
+def test_warm_up_data_is_well_formed_and_covers_both_tasks():
+    _, lessons = folm.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
+    data = lessons["fan-outs"]
+    assert len(data) == 40 and set(data.column_names) == {"prompt", "completion"}
+    assert {prompt.split()[0] for prompt in data["prompt"]} == set(TASK_TOKEN.values())
+    assert all(parse(text, tiny.K).fault == "" for text in data["completion"])
+
+
+def test_copying_lesson_ends_a_completion_with_the_topic_words_twice():
+    _, lessons = folm.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
+    assert list(lessons) == ["copying", "fan-outs"] and len(lessons["copying"]) == 20
+    for prompt, completion in zip(lessons["copying"]["prompt"], lessons["copying"]["completion"]):
+        query = prompt.split()[1:]
+        words = " ".join([w for w in query if w not in ("look", "style", "outfit", "with")] or query)
+        assert completion == f'"2": "{words}", "3": "{words}"}}</queries>'
+    _, without = folm.small_policy(tiny.QUERIES, tiny.settings("folm.warmup_copies=0").folm, seed=0)
+    assert list(without) == ["fan-outs"]
+
+
+def test_small_policy_follows_its_seed(policy):
+    same, other = tiny.policy(), tiny.policy(seed=1)
+    weights = [p.model.model.layers[0].mlp.up_proj.weight for p in (policy, same, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+# Sampling
+
+
+def test_complete_follows_its_seed_alone(policy):
+    prompts = [policy.prompt("oar", query) for query in tiny.QUERIES["oar"]]
+    torch.manual_seed(1)
+    first = policy.complete(prompts, 1.0, seed=7)
+    torch.manual_seed(2)
+    assert policy.complete(prompts, 1.0, seed=7) == first
+    assert policy.complete(prompts, 1.0, seed=8) != first
+
+
+def test_complete_leaves_the_global_generator_alone(policy):
+    state = torch.random.get_rng_state()
+    policy.complete([policy.prompt("oar", "boho beach look")], 1.0, seed=7)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_answers_follow_the_prompts(policy, monkeypatch):
+    seen = []
+    shout = lambda self, prompts, _: seen.append(prompts) or [p.upper() for p in prompts]  # noqa: E731
+    monkeypatch.setattr(Folm, "_generate", shout)
+    prompts = ["ccc", "a", "dddd", "bb", "a", "eeeee", "bb"]
+    assert policy.complete(prompts, 1.0, seed=0, batch_size=3) == [p.upper() for p in prompts]
+    assert [len(batch) for batch in seen] == [3, 3, 1]
+
+
+def test_low_temperature_is_greedy_and_padding_does_not_matter(policy):
+    """Nearly greedy samples of a batch equal each prompt's own arg max, token by token."""
+    prompts = [policy.prompt("oar", q) for q in ("boho", "cosy winter vibes for the city", "bold party")]
+    for prompt, text in zip(prompts, policy.complete(prompts, 1e-4, seed=0), strict=True):
+        row = torch.tensor([ids(policy, prompt)])
+        start = row.shape[1]
+        for _ in range(policy.settings.max_new_tokens):
+            row = torch.cat([row, policy.model(row).logits[:, -1].argmax(-1, keepdim=True)], 1)
+            if row[0, -1] == policy.tokenizer.eos_token_id:
+                row = row[:, :-1]
+                break
+        assert text == policy.tokenizer.decode(row[0, start:])
+
+
+def test_a_small_nucleus_is_greedy_at_any_temperature(policy):
+    narrow = tiny.policy("folm.top_p=1e-6")
+    prompts = [policy.prompt("oar", query) for query in tiny.QUERIES["oar"]]
+    assert narrow.complete(prompts, 2.0, seed=7) == policy.complete(prompts, 1e-4, seed=0)
+
+
+def test_an_answer_stops_at_its_end_token(policy, monkeypatch):
+    tail = ids(policy, frame(["hat", "boots", "bag"]))
+    eos, pad = policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id
+
+    def generate(input_ids, **_):
+        rows = [[*tail, eos, pad, pad], [*ids(policy, "red"), *[eos] * 99][: len(tail) + 3]]
+        rest = torch.tensor(rows)
+        return torch.cat([input_ids, rest], 1)
+
+    monkeypatch.setattr(policy.model, "generate", generate)
+    first, second = policy._generate(["<outfits> boho", "<outfits> b"], 1.0)
+    assert parse(first, 3) == Fanout(["hat", "boots", "bag"], "") and second.strip() == "red"
+
+
+def test_fan_out_groups_n_answers_a_query(policy, monkeypatch):
+    answers = iter(frame([f"{letter} one", "two", "three"]) for letter in "abcdef")
+    monkeypatch.setattr(Folm, "complete", lambda self, prompts, *_: [next(answers) for _ in prompts])
+    out = policy.fan_out("wscr", ["x", "y"], n=3, seed=0)
+    firsts = [[fanout.queries[0] for fanout in row] for row in out]
+    assert firsts == [["a one", "b one", "c one"], ["d one", "e one", "f one"]]
+
+
+def test_fan_out_uses_the_settings_temperature_unless_told(policy, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        Folm, "complete", lambda self, prompts, temperature, *_: seen.append(temperature) or [""]
+    )
+    policy.fan_out("oar", ["x"], seed=0)
+    policy.fan_out("oar", ["x"], temperature=0.3, seed=0)
+    assert seen == [policy.settings.temperature, 0.3]
+
+
+# Prompts, saving
+
+
+def test_prompt_of_the_small_policy(policy):
+    assert (
+        policy.prompt("oar", "boho") == "<outfits> boho" and policy.prompt("wscr", "boho") == "<items> boho"
+    )
+    with pytest.raises(KeyError):
+        policy.prompt("music", "boho")
+
+
+@pytest.mark.parametrize("task, words", [("oar", "one to three"), ("wscr", "one outfit")])
+def test_prompt_of_a_pretrained_policy_goes_through_its_chat_template(task, words):
+    class Chat:
+        chat_template = "{{ messages }}"
+
+        def apply_chat_template(self, messages, **options):
+            self.messages, self.options = messages, options
+            return "templated"
+
+    chat = Chat()
+    policy = Folm(SimpleNamespace(), chat, SimpleNamespace(k=7))
+    assert policy.prompt(task, 'odd {query} "quote"') == "templated"
+    (message,) = chat.messages
+    assert message["role"] == "user"
+    assert chat.options == {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+    assert message["content"].endswith('Request: odd {query} "quote"')
+    assert all(
+        part in message["content"]
+        for part in ("7 search queries", words, "<think></think>", "<queries>", "JSON")
+    )
+
+
+def test_saved_and_loaded_policies_are_equal(policy, tmp_path):
+    policy.save(tmp_path)
+    loaded = Folm.load(tmp_path, policy.settings)
+    text = policy.prompt("oar", "boho beach look") + frame(["red hat", "boots", "city bag"])
+    assert ids(loaded, text) == ids(policy, text) and len(loaded.tokenizer) == len(policy.tokenizer)
+    with torch.no_grad():
+        logits = [p.model.eval()(torch.tensor([ids(policy, text)])).logits for p in (policy, loaded)]
+    assert torch.equal(*logits)
+    prompts = [policy.prompt("wscr", "boho"), policy.prompt("oar", "bold city look")]
+    assert loaded.complete(prompts, 1.0, seed=3) == policy.complete(prompts, 1.0, seed=3)
+    assert not list(tmp_path.glob("*.bin")) and not list(tmp_path.glob("*.pkl"))
+
+
+def test_a_policy_that_cannot_be_found_is_named_with_the_remedy(policy, tmp_path, monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("We couldn't\nconnect")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", unreachable)
+    settings = tiny.settings("folm.policy=some/model").folm
+    with pytest.raises(ValueError, match="'some/model'.*couldn't connect.*policy='some/model'.*small.*folder.*hub"):
+        Folm.load(settings.policy, settings)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="folm.policy"):
+        Folm.load(tmp_path, settings)  # an empty folder
+
+
+@pytest.mark.parametrize("rank, gpu, dtype", [(0, True, torch.float32), (4, True, torch.bfloat16),
+                                              (4, False, torch.float32)])
+def test_only_frozen_weights_are_loaded_in_16_bits(policy, tmp_path, monkeypatch, rank, gpu, dtype):
+    monkeypatch.setattr(folm, "bf16", lambda: gpu)
+    policy.save(tmp_path)
+    assert Folm.load(tmp_path, tiny.settings(f"folm.lora_rank={rank}").folm).model.dtype == dtype
+
+
+def test_warm_up_lowers_the_loss_on_completions_and_moves_the_weights(tmp_path):
+    s = tiny.settings("folm.warmup_batch=20").folm
+    policy, lessons = folm.small_policy(tiny.QUERIES, s, seed=0)
+    data = lessons["fan-outs"]
+    before = policy.model.get_input_embeddings().weight.detach().clone()
+
+    def loss():
+        total = 0.0
+        for row in data.select(range(8)):
+            prompt, answer = ids(policy, row["prompt"]), ids(policy, row["completion"])
+            tokens = torch.tensor([[*prompt, *answer]])
+            labels = torch.tensor([[*[-100] * len(prompt), *answer]])
+            total += policy.model(tokens, labels=labels).loss.item()
+        return total / 8
+
+    with torch.no_grad():
+        first = loss()
+    assert isinstance(folm.warm_up(policy, data, s, seed=0, folder=tmp_path), list)
+    policy.model.eval()
+    with torch.no_grad():
+        assert loss() < first
+    assert not torch.equal(before, policy.model.get_input_embeddings().weight)

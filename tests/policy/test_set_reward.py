@@ -1,0 +1,131 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny
+
+from r4t_utils.policy import soft_grpo
+from r4t_utils.policy.folm import frame
+from r4t_utils.policy.soft_grpo import SetReward
+from r4t_utils.space.index import Index
+
+ITEMS = ["red hat", "blue hat", "boho boots", "city bag", "gold ring", "beach towel"]
+
+
+def rl(**changed):
+    given = {"group": 4, "lambda_g": 0.6, "lambda_d": 0.2, "lambda_a": 0.2, "diversity": "vendi", "repeats": "once"}
+    return SimpleNamespace(**given | changed)
+
+
+def reward(task="oar", k=3, n=1, **changed):
+    encoder = tiny.WordEncoder()
+    return SetReward(task, encoder, Index(encoder.text(ITEMS)), rl(**changed), k, n)
+
+
+GOOD = frame(["red hat", "boho boots", "city bag"])
+FAULTY = [
+    "",
+    "red hat, boho boots",
+    '<queries>["red hat"]</queries>',
+    '<queries>["red hat", "b"',
+    '<queries>["red hat", "", "city bag"]</queries>',
+    frame(["red hat", "boho boots"]),
+]
+
+
+@pytest.mark.parametrize("diversity", ["vendi", "vendi_over_k"])
+def test_malformed_fanouts_earn_the_least(diversity):
+    poor = frame(["zz", "zz", "zz"])  # off topic, ungrounded and repeated, yet well formed
+    texts = [GOOD, poor, *FAULTY]
+    earned = reward(diversity=diversity)(texts, ["boho city"] * len(texts))
+    assert len(set(earned[2:])) == 1
+    assert earned[0] > earned[1] >= earned[2] == min(0, earned[1])
+
+
+def test_malformed_fanouts_lose_what_one_item_is_worth():
+    texts, everything = (
+        [GOOD, *FAULTY],
+        list(range(len(ITEMS))),
+    )  # whatever an empty slot found, it would be in Y
+    earned = reward("wscr")(texts, ["boho"] * len(texts), [everything] * len(texts))
+    assert earned == [0.5] + [-1 / len(ITEMS)] * len(FAULTY)
+
+
+def test_a_repeated_sub_query_counts_once():
+    score = reward().score
+    fanouts = [["red hat"] * 3, ["red hat", "red hat", "city bag"], ["red hat", "gold ring", "city bag"]]
+    total, parts = score(["hat"] * 3, fanouts)
+    assert parts["div"][0] == pytest.approx(1) and parts["div"][0] < parts["div"][1] < parts["div"][2] <= 3
+    # Every one of them is an item's own text.
+    np.testing.assert_allclose(parts["ground"], [1 / 3, 2 / 3, 1], atol=1e-3)
+    np.testing.assert_allclose(total, 0.6 * parts["ground"] + 0.2 * parts["div"] + 0.2 * parts["align"])
+
+
+def test_repeats_earn_again_where_the_sums_are_taken_as_printed():
+    fanouts = [["red hat"] * 3, ["red hat", "red hat", "city bag"]]
+    _, once = reward().score(["hat"] * 2, fanouts)
+    _, printed = reward(repeats="printed").score(["hat"] * 2, fanouts)
+    np.testing.assert_allclose(printed["ground"], 1, atol=1e-3)
+    assert printed["align"][0] == pytest.approx(3 * once["align"][0]) and (printed["align"] > once["align"]).all()
+    np.testing.assert_array_equal(printed["div"], once["div"])
+
+
+def test_a_sub_query_that_stutters_covers_nothing():
+    plain, stutter = frame(["red hat", "boho boots", "city bag"]), frame(["red hat hat", "boho boots", "city bag"])
+    everything, printed = [list(range(len(ITEMS)))] * 2, reward("wscr", repeats="printed")
+    assert reward("wscr")([plain, stutter], ["q"] * 2, everything) == [3 / 6, 2 / 6]
+    assert printed([plain, stutter], ["q"] * 2, everything) == [3 / 6, 3 / 6]
+
+
+def test_terms_by_hand():
+    encoder = tiny.WordEncoder()
+    subs, query = ["red boots", "city towel", "ring"], "boho ring"
+    _, parts = reward().score([query], [subs])
+    Q, D, z = encoder.text(subs).astype(float), encoder.text(ITEMS).astype(float), encoder.text([query])[0]
+    distance = np.linalg.norm(Q[:, None] - D, axis=-1)
+    C = D[distance.argmin(1)]
+    p = np.linalg.eigvalsh(C @ C.T / 3).clip(1e-12)
+    assert parts["ground"][0] == pytest.approx(1 - distance.min(1).mean(), abs=1e-4)
+    assert parts["div"][0] == pytest.approx(np.exp(-(p * np.log(p)).sum()), abs=1e-4)
+    assert parts["align"][0] == pytest.approx((Q @ z).mean(), abs=1e-5)
+
+
+def test_each_query_of_a_batch_has_its_own_alignment():
+    score, fanout = reward().score, ["red hat", "blue hat", "hat"]
+    _, parts = score(["red hat", "beach towel"], [fanout, fanout])
+    assert parts["align"][0] > parts["align"][1] + 0.3
+
+
+def test_coverage_by_hand():
+    fanouts = [
+        ["red hat", "boho boots", "city bag"],
+        ["red hat"] * 3,
+        ["gold ring", "beach towel", "city bag"],
+    ]
+    texts, reference = [frame(f) for f in fanouts], [[0, 2, 4, 5], [0, 3], [1]]
+    assert reward("wscr")(texts, ["q"] * 3, reference) == [2 / 4, 1 / 2, 0.0]
+    every = reward("wscr", n=len(ITEMS))(texts, ["q"] * 3, reference)
+    assert every == [1.0, 1.0, 1.0]  # a deep enough search covers everything
+
+
+def test_rows_keep_the_components_and_the_spread():
+    it = reward()
+    earned = np.array(it([GOOD, GOOD, FAULTY[0], FAULTY[1], *[GOOD] * 4], ["boho"] * 8))
+    assert len(it.rows) == 1 and it.rows[0]["well_formed"] == 0.75
+    assert it.rows[0]["reward"] == pytest.approx(earned.mean())
+    assert it.rows[0]["reward_std"] == pytest.approx((earned[:4].std() + 0) / 2)  # within groups, not across
+    assert {"ground", "div", "align"} <= set(it.rows[0])
+
+
+def test_the_reward_sees_queries_and_references(tmp_path):
+    seen = []
+    it = reward("wscr")
+    it.score = lambda query, fanouts, reference, stutters: (
+        seen.append((query, reference)) or (np.arange(len(query)) * 0.1, {})
+    )
+    s, policy = tiny.settings("rl.steps=1 rl.learning_rate=1e-2"), tiny.policy()
+    queries, references = tiny.QUERIES["oar"], [[0], [1, 2], [3], [4, 5]]
+    soft_grpo.train(policy, "wscr", queries, it, s.rl, 0, tmp_path, [np.array(r) for r in references])
+    ((given, refs),) = seen
+    assert len(given) == 8 and sorted(given.count(q) for q in set(given)) == [4, 4]
+    assert all(list(ref) == references[queries.index(query)] for query, ref in zip(given, refs, strict=True))

@@ -1,0 +1,255 @@
+import numpy as np
+import pytest
+import tiny
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trl import GRPOConfig, GRPOTrainer
+
+from r4t_utils.policy import soft_grpo
+from r4t_utils.policy.soft_grpo import SoftGRPOTrainer, soft_terms
+from r4t_utils.policy.trainer import quiet, trainer_defaults
+
+# The soft terms of Eq. 8
+
+
+def tokens(seed=0, B=4, T=6):
+    g = torch.Generator().manual_seed(seed)
+    log_pi = -torch.rand(B, T, generator=g, dtype=torch.float64) * 3
+    log_pi_old = log_pi + 0.4 * torch.randn(B, T, generator=g, dtype=torch.float64)
+    return log_pi.requires_grad_(), log_pi_old
+
+
+def gradient(loss, log_pi):
+    return torch.autograd.grad(loss, log_pi, retain_graph=True)[0]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 5, width=32), st.booleans())
+def test_gradient_is_exactly_zero_on_policy_with_equal_betas(seed, beta, given_old):
+    log_pi, _ = tokens(seed)
+    old = log_pi.detach().clone() if given_old else None
+    assert (gradient(soft_terms(log_pi, old, beta, beta).sum(), log_pi) == 0).all()
+
+
+def test_gradient_on_policy_is_the_difference_of_the_betas():
+    log_pi, _ = tokens()
+    found = gradient(soft_terms(log_pi, None, 0.3, 0.1).sum(), log_pi)
+    torch.testing.assert_close(found, torch.full_like(log_pi, 0.3 - 0.1))
+
+
+@pytest.mark.parametrize("beta1, beta2", [(0.05, 0.05), (0.3, 0.0), (0.0, 0.2)])
+def test_soft_terms_off_policy_are_those_of_equation_8(beta1, beta2):
+    log_pi, log_pi_old = tokens()
+    ours = soft_terms(log_pi, log_pi_old, beta1, beta2)
+    rho = torch.exp(log_pi) / torch.exp(log_pi_old)
+    by_hand = beta1 * rho * (log_pi - log_pi_old) - beta2 * log_pi
+    torch.testing.assert_close(ours, by_hand)
+    ours, by_hand = ours.sum(), by_hand.sum()
+    torch.testing.assert_close(gradient(ours, log_pi), gradient(by_hand, log_pi))
+    assert gradient(ours, log_pi).abs().max() > 1e-4
+
+
+def test_expected_soft_terms_are_the_two_divergences():
+    """Over samples of pi_old: beta1 KL(pi||old) + beta2 KL(old||pi), up to the entropy of old."""
+    p, old = torch.tensor([0.5, 0.3, 0.2]).log(), torch.tensor([0.2, 0.2, 0.6]).log()
+    each = torch.stack(
+        [soft_terms(p[i].view(1, 1), old[i].view(1, 1), 0.7, 0.3).sum() for i in range(3)]
+    )
+    forward, reverse = (p.exp() * (p - old)).sum(), (old.exp() * (old - p)).sum()
+    entropy = -(old.exp() * old).sum()
+    torch.testing.assert_close((old.exp() * each).sum(), 0.7 * forward + 0.3 * (reverse + entropy))
+
+
+# The trainer against TRL's
+
+
+def spread(completions, **_):
+    """A reward that tells completions apart."""
+    return [float(sum(map(ord, text)) % 17) for text in completions]
+
+
+def trainer(folder, cls=SoftGRPOTrainer, iterations=1, accumulate=1, epsilon=0.2, **betas):
+    policy = tiny.policy()
+    config = GRPOConfig(
+        output_dir=str(folder),
+        max_steps=2,
+        learning_rate=1e-2,
+        lr_scheduler_type="constant",
+        per_device_train_batch_size=8 // accumulate,
+        gradient_accumulation_steps=accumulate,
+        num_generations=4,
+        num_iterations=iterations,
+        steps_per_generation=accumulate,
+        beta=0.0,
+        loss_type="dapo",
+        scale_rewards="group",
+        epsilon=epsilon,
+        temperature=1.0,
+        max_completion_length=8,
+        **trainer_defaults(0),
+    )
+    data = Dataset.from_dict({"prompt": [policy.prompt("oar", q) for q in tiny.QUERIES["oar"]]})
+    with quiet():
+        return cls(
+            policy.model,
+            reward_funcs=spread,
+            args=config,
+            train_dataset=data,
+            processing_class=policy.tokenizer,
+            **betas,
+        )
+
+
+def trained(*args, **kwargs):
+    it = trainer(*args, **kwargs)
+    before = {name: p.detach().clone() for name, p in it.model.named_parameters()}
+    with quiet():
+        it.train()
+    after = {name: p.detach() for name, p in it.model.named_parameters()}
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    return after
+
+
+def equal(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("iterations, accumulate", [(1, 1), (2, 1), (1, 2)])
+def test_without_soft_terms_it_is_trls_trainer_to_the_bit(tmp_path, iterations, accumulate):
+    ours = trained(tmp_path, iterations=iterations, accumulate=accumulate, beta1=0.0, beta2=0.0)
+    assert equal(ours, trained(tmp_path, GRPOTrainer, iterations=iterations, accumulate=accumulate))
+
+
+def test_equal_betas_change_nothing_on_policy(tmp_path):
+    """With Table 3's settings the method is plain GRPO: one update a batch leaves the soft terms inert."""
+    assert equal(trained(tmp_path, beta1=0.05, beta2=0.05), trained(tmp_path, GRPOTrainer))
+
+
+def test_unequal_betas_act_on_policy(tmp_path):
+    assert not equal(trained(tmp_path, beta1=0.05, beta2=0.0), trained(tmp_path, GRPOTrainer))
+
+
+def test_equal_betas_act_once_a_batch_is_reused(tmp_path):
+    soft = trained(tmp_path, iterations=2, beta1=0.05, beta2=0.05)
+    assert not equal(soft, trained(tmp_path, GRPOTrainer, iterations=2))
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_the_whole_loss_off_policy_is_equation_8(tmp_path, accumulate):
+    """_compute_loss against the equation written out over the model's own logits, value and gradient.
+
+    The four completions are one of ``accumulate`` parts of an update whose completions have 40 tokens in all.
+    """
+    it = trainer(tmp_path, accumulate=accumulate, beta1=0.3, beta2=0.1)
+    it.current_gradient_accumulation_steps = accumulate
+    model, g = it.model.train(), torch.Generator().manual_seed(0)
+    B, P, T = 4, 3, 5
+    prompt, completion = (torch.randint(3, len(it.processing_class), (B, n), generator=g) for n in (P, T))
+    mask = (torch.arange(T) < torch.tensor([5, 3, 1, 4])[:, None]).long()
+    seen = torch.cat([torch.ones(B, P).long(), mask], 1)
+    logits = model(torch.cat([prompt, completion], 1), attention_mask=seen).logits
+    log_pi = logits.log_softmax(-1)[:, P - 1 : -1].gather(2, completion[..., None])[..., 0]
+    old = log_pi.detach() + 0.5 * torch.randn(B, T, generator=g)
+    A, eps, weight = torch.tensor([1.0, -1.0, 0.5, -0.5]), 0.2, model.model.layers[0].mlp.up_proj.weight
+    rho = (log_pi - old).exp()
+    each = -torch.minimum(rho * A[:, None], rho.clamp(1 - eps, 1 + eps) * A[:, None])
+    each = each + 0.3 * rho * (log_pi - old) + 0.1 * -log_pi
+    expected = (each * mask).sum() / 40
+    ours = it._compute_loss(
+        model,
+        {
+            "prompt_ids": prompt,
+            "prompt_mask": torch.ones_like(prompt),
+            "completion_ids": completion,
+            "completion_mask": mask,
+            "advantages": A,
+            "old_per_token_logps": old,
+            "num_items_in_batch": torch.tensor(40),
+        },
+    )
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
+    theirs = torch.autograd.grad(expected, weight)[0]
+    torch.testing.assert_close(torch.autograd.grad(ours, weight)[0], theirs, rtol=1e-4, atol=1e-7)
+
+
+# Training
+
+
+class Toy:
+    """Stands in for SetReward: a rule that scores one completion at a time."""
+
+    __name__ = "toy"
+
+    def __init__(self, rule):
+        self.rule, self.rows = rule, []
+
+    def __call__(self, completions, **_):
+        values = [self.rule(text) for text in completions]
+        self.rows.append(
+            {"reward": float(np.mean(values)), "reward_std": float(np.std(values)), "well_formed": 0.0}
+        )
+        return values
+
+
+def share(text):
+    return text.count("e") / max(1, len(text))
+
+
+def train(folder, toy, overrides="", freeze=False, seed=0):
+    s = tiny.settings(overrides)
+    policy = tiny.policy(overrides)
+    if freeze:
+        policy.model.requires_grad_(False)
+    return policy, soft_grpo.train(policy, "oar", tiny.QUERIES["oar"], toy, s.rl, seed, folder)
+
+
+def test_training_raises_the_reward(tmp_path):
+    _, rows = train(tmp_path, Toy(share), "rl.steps=40 rl.learning_rate=2e-2")
+    earned = [row["reward"] for row in rows]
+    assert np.mean(earned[-4:]) > np.mean(earned[:4]) + 0.2
+    assert rows[-1]["entropy"] < rows[0]["entropy"] - 1
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    assert all(np.isfinite([row["entropy"], row["clipped"], row["tokens"]]).all() for row in rows)
+    assert 0 < rows[0]["tokens"] <= 16
+
+
+def test_the_trainer_samples_from_the_policys_nucleus(tmp_path):
+    groups = []
+
+    def reward(completions, query, **_):
+        groups.append({(q, text) for q, text in zip(query, completions)})
+        return [float(i) for i in range(len(completions))]
+
+    reward.rows = [{}]
+    train(tmp_path, reward, "rl.steps=1 folm.top_p=1e-6")
+    assert [len(group) for group in groups] == [2]  # one answer for each of the two prompts of a step
+
+
+def test_same_seed_same_weights(tmp_path):
+    weights = [
+        train(tmp_path, Toy(share), "rl.steps=2 rl.learning_rate=1e-2", seed=seed)[0].model.state_dict()
+        for seed in (0, 0, 1)
+    ]
+    assert equal(weights[0], weights[1]) and not equal(weights[0], weights[2])
+
+
+# A step that reuses a batch logs no completion length: `_curves` must not ask for it in every row.
+@pytest.mark.parametrize("reuse, each", [("rl.num_iterations=2", 2), ("rl.steps_per_generation=2", 2),
+                                         ("rl.num_iterations=2 rl.steps_per_generation=2", 4)])
+def test_curves_name_the_sampling_round_of_every_update(tmp_path, reuse, each):
+    toy = Toy(share)
+    _, rows = train(tmp_path, toy, f"rl.steps={2 * each} rl.learning_rate=1e-2 {reuse}")
+    assert len(toy.rows) == 2 and len(rows) == 2 * each
+    assert [row["reward"] for row in rows] == [toy.rows[i // each]["reward"] for i in range(2 * each)]
+
+
+def test_nothing_trainable_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no trainable parameter.*is_trainable=True"):
+        train(tmp_path, Toy(share), freeze=True)
+
+
+def test_equal_rewards_that_move_nothing_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match="moved no weight.*equal rewards"):
+        train(tmp_path, Toy(lambda text: 0.5))

@@ -1,0 +1,151 @@
+"""Hygiene of the committed notebooks: a rule a line in `faults`, each shown to be able to fail."""
+
+import copy
+import json
+import re
+
+import pytest
+import toys
+
+from r4t_utils.run import paths, publish
+from r4t_utils.run.stage import STAGES
+
+FOUND = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
+DEFAULTS = {"profile": "cpu", "dataset": "sample", "data_dir": "", "seed": 0, "overrides": ""}
+MACHINE = re.compile(rf"/(home|root|tmp|Users)/|site-packages|{re.escape(str(paths.ROOT))}")
+
+
+def checked(notebook):
+    """The cells whose output nbval compares."""
+    return [c for c in publish.tagged(notebook, "nbval-check-output") if c["outputs"]]
+
+
+def faults(notebook: dict, size: int) -> list[str]:
+    cells = notebook["cells"]
+    code = [c for c in cells if c["cell_type"] == "code"]
+    prose = [c for c in cells if c["cell_type"] == "markdown"]
+    outputs = [o for c in code for o in c["outputs"]]
+    images = [o for o in outputs if any(kind.startswith("image/") for kind in o.get("data", {}))]
+    text = json.dumps(outputs)
+    rules = {
+        "an identifier for every cell": all(c.get("id") for c in cells),
+        "one parameters cell with the defaults": publish.parameters(notebook) == DEFAULTS,
+        "at most 25 lines a code cell": all(len(publish.source(c).splitlines()) <= 25 for c in code),
+        "every code cell run, in order": [c["execution_count"] for c in code] == [*range(1, len(code) + 1)],
+        "no empty code cell": all(publish.source(c).strip() for c in code),
+        "a cell whose output is checked": bool(checked(notebook)),
+        "stored output in every checked cell": checked(notebook)
+        == publish.tagged(notebook, "nbval-check-output"),
+        "no figure in a checked cell": not any(o in images for c in checked(notebook) for o in c["outputs"]),
+        "no error": not any(o["output_type"] == "error" for o in outputs),
+        "no widgets": "widget" not in text and "widgets" not in notebook["metadata"],
+        "no run stamps": not any(
+            key in holder["metadata"] for holder in (notebook, *cells) for key in publish.VOLATILE
+        ),
+        "no injected parameters": not publish.tagged(notebook, "injected-parameters"),
+        "PNG figures with alt text": all(
+            "image/png" in o["data"] and o["metadata"].get("image/png", {}).get("alt") for o in images
+        ),
+        "alt text for images in prose": not any(
+            re.search(r"!\[\s*\]|<img(?![^>]*\balt=\"[^\"])", publish.source(c)) for c in prose
+        ),
+        "three prose cells for five code cells": len(prose) >= 0.6 * len(code),
+        "no folder of the machine in an output": not MACHINE.search(text),
+        "less than 1 MB": size < 1_000_000,
+    }
+    return [rule for rule, holds in rules.items() if not holds]
+
+
+def test_there_are_exactly_the_six():
+    assert [p.stem for p in FOUND] == list(STAGES)
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda p: p.stem)
+def test_a_committed_notebook_keeps_every_rule(path):
+    notebook = publish.read(path)
+    assert faults(notebook, path.stat().st_size) == []
+    print(f"{path.stem}: nbval compares the output of {len(checked(notebook))} cells")
+
+
+@pytest.fixture
+def good():
+    figure = {
+        "output_type": "display_data",
+        "data": {"image/png": "iVBOR"},
+        "metadata": {"image/png": {"alt": "a line that falls"}},
+    }
+    printed = {"output_type": "stream", "name": "stdout", "text": "3 items"}
+    parameters = toys.PARAMETERS.replace("smoke", "cpu")
+    code = [
+        toys.code("a", parameters, ["parameters"]),
+        toys.code("b", "1"),
+        toys.code("c", "2", ["nbval-check-output"]),
+    ]
+    for count, (cell, outputs) in enumerate(zip(code, ([], [figure], [printed]), strict=True), 1):
+        cell.update(execution_count=count, outputs=outputs)
+    prose = [{"cell_type": "markdown", "id": n, "metadata": {}, "source": "![a map](map.png)"} for n in "xy"]
+    return toys.notebook([prose[0], *code, prose[1]])
+
+
+def test_a_good_notebook_has_no_faults(good):
+    assert faults(good, 1000) == []
+    assert faults(good, 1_000_000) == ["less than 1 MB"]
+
+
+def edit(cell, **changes):
+    return lambda notebook: notebook["cells"][cell].update(changes)
+
+
+@pytest.mark.parametrize(
+    "spoil, rule",
+    [
+        (lambda n: n["cells"][0].pop("id"), "an identifier for every cell"),
+        (edit(1, source=toys.PARAMETERS), "one parameters cell with the defaults"),
+        (edit(1, metadata={}), "one parameters cell with the defaults"),
+        (edit(2, source="1\n" * 26), "at most 25 lines a code cell"),
+        (edit(2, source=" "), "no empty code cell"),
+        (edit(2, execution_count=None), "every code cell run, in order"),
+        (edit(2, execution_count=3), "every code cell run, in order"),
+        (edit(3, metadata={}), "a cell whose output is checked"),
+        (edit(2, metadata={"tags": ["nbval-check-output"]}), "no figure in a checked cell"),
+        (
+            edit(1, metadata={"tags": ["parameters", "nbval-check-output"]}),
+            "stored output in every checked cell",
+        ),
+        (edit(2, outputs=[{"output_type": "error", "ename": "E"}]), "no error"),
+        (
+            edit(
+                2,
+                outputs=[
+                    {"output_type": "display_data", "data": {"application/vnd.jupyter.widget-view+json": {}}}
+                ],
+            ),
+            "no widgets",
+        ),
+        (lambda n: n["metadata"].update(widgets={}), "no widgets"),
+        (lambda n: n["metadata"].update(papermill={}), "no run stamps"),
+        (edit(2, metadata={"execution": {}}), "no run stamps"),
+        (edit(2, metadata={"tags": ["injected-parameters"]}), "no injected parameters"),
+        (
+            edit(2, outputs=[{"output_type": "display_data", "data": {"image/png": "i"}, "metadata": {}}]),
+            "PNG figures with alt text",
+        ),
+        (
+            edit(
+                2, outputs=[{"output_type": "display_data", "data": {"image/svg+xml": "i"}, "metadata": {}}]
+            ),
+            "PNG figures with alt text",
+        ),
+        (edit(0, source="![](map.png)"), "alt text for images in prose"),
+        (edit(0, source='<img src="map.png">'), "alt text for images in prose"),
+        (lambda n: n["cells"].pop(0), "three prose cells for five code cells"),
+        (
+            edit(2, outputs=[{"output_type": "stream", "text": "/home/somebody/x"}]),
+            "no folder of the machine in an output",
+        ),
+    ],
+)
+def test_each_rule_can_fail(good, spoil, rule):
+    spoiled = copy.deepcopy(good)
+    spoil(spoiled)
+    assert rule in faults(spoiled, 1000)

@@ -1,0 +1,335 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import toys
+
+from r4t_utils.run import manifest as manifests
+from r4t_utils.run import paths
+from r4t_utils.run import stage as artifacts
+from r4t_utils.run.run import context
+from r4t_utils.run.stage import ArtifactError
+from r4t_utils.settings import SettingsError
+
+FIRST, SECOND = "01_data_curation", "02_rl_fanout"
+
+
+def begin(stage, **changes):
+    return artifacts.begin(stage, **{"profile": "smoke", "dataset": "sample", **changes})
+
+
+def make(stage, text="[1, 2]", **changes):
+    run = begin(stage, **changes)
+    run.path("model/numbers.json").write_text(text)
+    run.record("toy", pd.DataFrame({"x": [0.1, 2.0]}))
+    run.finish(items=3)
+    return run
+
+
+@pytest.fixture
+def made(folders):
+    toys.save(folders / "notebooks", FIRST, toys.FIRST)
+    toys.save(folders / "notebooks", SECOND, toys.SECOND)
+    make(FIRST)
+    return paths.stage("smoke", "sample", FIRST)
+
+
+def refused(folders, stage, error=ArtifactError, **changes):
+    """The message of the refusal; nothing on disk may have changed."""
+    before = toys.contents(folders)
+    with pytest.raises(error) as caught:
+        begin(stage, **changes)
+    assert toys.contents(folders) == before
+    assert not list(folders.rglob("*.partial"))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_finished_stage_is_complete_and_can_be_read(made):
+    run = begin(SECOND)
+    assert (run.input(FIRST) / "model/numbers.json").read_text() == "[1, 2]"
+    manifest = json.loads(paths.manifest(made).read_text())
+    assert manifest["summary"] == {"items": 3}
+    assert manifest["settings"] == context("smoke").settings.section_dict(["corpus", "encoder"])
+    assert set(manifest["files"]) == {"model/numbers.json"}
+    assert {"versions", "commit", "hardware", "wall_time_s", "seed", "inputs"} <= set(manifest)
+    assert (paths.run_results("smoke", "sample") / "toy.csv").read_text() == "x\n0.1\n2.0\n"
+    assert not artifacts.stale(FIRST, context("smoke"))
+
+
+def test_finish_lists_files_and_table_lists_settings(folders):
+    run = begin(FIRST)
+    run.path("a.json").write_bytes(b"x" * 1500)
+    assert "n_outfits" in set(run.table().setting)
+    assert run.finish().to_dict("records") == [{"file": "a.json", "kB": 1.5}]
+    with pytest.raises(ArtifactError, match="finished"):
+        run.path("late.json")
+
+
+def test_evaluation_before_training_is_refused(made, folders):
+    make(SECOND)
+    message = refused(folders, "05_evaluation")
+    assert "03_pair_synthesis" in message and "make 03 PROFILE=smoke" in message
+
+
+def test_a_truncated_artifact_is_refused(made, folders):
+    (made / "model/numbers.json").write_text("[1,")
+    assert "3 bytes instead of 6" in refused(folders, SECOND)
+
+
+def test_a_changed_artifact_of_the_same_size_is_refused(made, folders):
+    (made / "model/numbers.json").write_text("[1, 3]")
+    assert "content of model/numbers.json" in refused(folders, SECOND)
+
+
+def test_a_missing_file_is_refused(made, folders):
+    (made / "model/numbers.json").unlink()
+    assert "is missing" in refused(folders, SECOND)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda t: t[: len(t) // 2],
+        lambda t: "{}",
+        lambda t: "null",
+        lambda t: t.replace('"seed": 0', '"seed": 1'),
+    ],
+)
+def test_a_damaged_manifest_is_refused(made, folders, damage):
+    manifest = paths.manifest(made)
+    manifest.write_text(damage(manifest.read_text()))
+    assert "manifest is missing or damaged" in refused(folders, SECOND)
+
+
+def test_an_artifact_of_another_profile_is_refused(made, folders):
+    other = paths.stage("cpu", "sample", FIRST)
+    other.parent.mkdir(parents=True)
+    made.rename(other)
+    assert "profile='smoke'" in refused(folders, SECOND, profile="cpu")
+
+
+def test_an_artifact_of_other_settings_is_refused_by_name(made, folders):
+    message = refused(folders, SECOND, overrides="encoder.epochs=7")
+    assert "encoder.epochs=2" in message and "7" in message and 'SET="encoder.epochs=7"' in message
+
+
+def test_an_artifact_of_another_seed_is_refused(made, folders):
+    assert "seed=0" in refused(folders, SECOND, seed=1)
+
+
+def test_settings_that_a_stage_does_not_use_do_not_matter(made):
+    begin(SECOND, overrides="latency.repeats=9")
+
+
+def test_a_stage_whose_input_was_made_anew_is_refused(made, folders):
+    make(SECOND)
+    make(FIRST, text="[9, 9]")
+    assert f"{FIRST} has been made anew" in refused(folders, "03_pair_synthesis")
+
+
+def test_making_the_same_input_again_changes_nothing(made):
+    make(SECOND)
+    make(FIRST)
+    begin("03_pair_synthesis")
+
+
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        ({"profile": "big"}, "'big'"),
+        ({"dataset": "films"}, "'films'"),
+        ({"seed": -1}, "-1"),
+        ({"seed": "0"}, "'0'"),
+        ({"seed": True}, "True"),
+        ({"seed": 2**32}, "2**32"),
+        ({"overrides": "a.b=1"}, "'a'"),
+        ({"dataset": "polyvore"}, "data_dir"),
+        ({"dataset": "polyvore", "data_dir": "/no/such"}, "/no/such"),
+        ({"data_dir": "x"}, "not used"),
+        ({"data_dir": 3, "dataset": "polyvore"}, "not text"),
+    ],
+)
+def test_bad_parameters_are_refused_before_any_work(made, folders, changes, word):
+    assert word in refused(folders, FIRST, SettingsError, **changes)
+
+
+def test_an_unknown_stage_is_refused(folders):
+    assert "01_data_curation" in refused(folders, "07_more", SettingsError)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_data_folder_is_refused(folders, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0)
+    assert "read" in refused(folders, FIRST, SettingsError, dataset="polyvore", data_dir=str(locked))
+
+
+def test_the_data_folder_may_come_from_the_environment(folders, tmp_path, monkeypatch):
+    monkeypatch.setenv("R4T_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("r4t_utils.run.run.datasets.label", lambda *_: "polyvore", raising=False)
+    assert context("smoke", "polyvore").data_dir == tmp_path
+    assert context("smoke", "sample").data_dir is None
+
+
+def test_an_unfinished_run_leaves_the_earlier_artifact(made):
+    run = begin(FIRST)
+    run.path("model/numbers.json").write_text("half")
+    run.record("toy", {"half": 1})
+    run.record("toy", pd.DataFrame({"x": []}))
+    assert (made / "model/numbers.json").read_text() == "[1, 2]"
+    assert not artifacts.stale(FIRST, context("smoke"))
+
+
+def test_results_join_the_others_when_the_stage_is_finished(made):
+    shared = paths.run_results("smoke", "sample")
+    run = begin(SECOND)
+    assert run.results != shared
+    run.record("curves", pd.DataFrame({"x": [1]}))
+    (run.results / "figures").mkdir()
+    (run.results / "figures/curves.png").write_bytes(b"png")
+    assert not (shared / "curves.csv").exists()
+    run.finish()
+    assert run.results == shared
+    found = sorted(str(p.relative_to(shared)) for p in shared.rglob("*") if p.is_file())
+    assert found == ["curves.csv", "figures/curves.png", "toy.csv"]
+    assert paths.partials("smoke", "sample", SECOND) == []
+
+
+def test_a_killed_run_leaves_the_earlier_artifact_and_is_swept(made):
+    script = (
+        "import os\nfrom r4t_utils.run import stage as artifacts\n"
+        f"run = artifacts.begin('{FIRST}', profile='smoke', dataset='sample')\n"
+        "run.path('model/numbers.json').write_text('half')\nos.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=paths.ROOT)
+    assert done.returncode == -9
+    assert len(paths.partials("smoke", "sample", FIRST)) == 2
+    assert not artifacts.stale(FIRST, context("smoke"))
+    begin(FIRST)
+    assert {p.name for p in paths.partials("smoke", "sample", FIRST)} == {f".{FIRST}.{os.getpid()}.partial"}
+
+
+def test_a_publication_cut_short_is_restored(made):
+    made.rename(paths.replaced(made))
+    assert not artifacts.problem(FIRST, context("smoke"))
+    assert made.is_dir() and not paths.replaced(made).exists()
+
+
+def test_a_stage_reads_only_what_it_needs(made):
+    with pytest.raises(ArtifactError, match="does not read '03_pair_synthesis'"):
+        begin(SECOND).input("03_pair_synthesis")
+
+
+@pytest.mark.parametrize("name", ["../escape.json", "/etc/passwd", "."])
+def test_a_stage_writes_only_into_its_folder(folders, name):
+    with pytest.raises(ArtifactError, match="plain relative name"):
+        begin(FIRST).path(name)
+
+
+def test_stale_tells_why(made, folders):
+    run = context("smoke")
+    notebook = folders / "notebooks" / f"{FIRST}.ipynb"
+    os.utime(notebook, (1, 1))
+    assert artifacts.stale(FIRST, run) == ""  # a timestamp is no reason
+    text = notebook.read_text()
+    notebook.write_text(text.replace("range(3)", "range(4)"))
+    assert "code" in artifacts.stale(FIRST, run)
+    notebook.write_text(text.replace("stage.record(", "# a comment\\nstage.record("))
+    assert artifacts.stale(FIRST, run) == ""
+    result = paths.run_results("smoke", "sample") / "toy.csv"
+    result.write_text("x\n")
+    assert "toy.csv" in artifacts.stale(FIRST, run)
+    assert "encoder.epochs" in artifacts.stale(FIRST, context("smoke", overrides="encoder.epochs=5"))
+
+
+def test_changed_data_makes_the_first_stage_stale(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("r4t_utils.run.run.datasets.label", lambda *_: "polyvore", raising=False)
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.json").write_text("[]")
+    make(FIRST, dataset="polyvore", data_dir=str(data))
+    run = context("smoke", "polyvore", str(data))
+    assert artifacts.stale(FIRST, run) == ""
+    (data / "train.json").write_text("[1]")
+    assert artifacts.stale(FIRST, run) == "the data folder has changed"
+
+
+def test_code_hash_follows_imports_and_data_files(tmp_path, monkeypatch):
+    package = tmp_path / "r4t_utils"
+    (package / "sub").mkdir(parents=True)
+    (package / "machine").mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "machine" / "progress.py").write_text("size = 1")
+    (package / "one.py").write_text("from .sub import two")
+    (package / "sub/__init__.py").write_text("")
+    (package / "sub/two.py").write_text("def f():\n    from ..three import g\n    return g, 'words.yaml numbers.json'")
+    (package / "three.py").write_text("g = 1")
+    (package / "other.py").write_text("h = 1")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    notebook = tmp_path / "toy.ipynb"
+    notebook.write_text(
+        json.dumps(toys.notebook([toys.code("a", "%matplotlib inline\nfrom r4t_utils import one\n"
+                                          "from r4t_utils.machine import progress")]))
+    )
+    first = manifests.code_hash(notebook)
+    for name, text, changes in [
+        ("other.py", "h = 2", False),
+        ("machine/progress.py", "size = 2", False),
+        ("three.py", "g = 1  # why", False),
+        ("three.py", "g = 2", True),
+        ("three.py", '"""Why."""\ng = 2', False),
+        ("sub/words.yaml", "a: 1", True),
+        ("sub/unread.yaml", "a: 1", False),
+        ("sub/numbers.json", "{}", True),
+        ("sub/unread.json", "{}", False),
+        ("__init__.py", "x = 1", True),
+    ]:
+        (package / name).write_text(text)
+        now = manifests.code_hash(notebook)
+        assert (now != first) == changes, name
+        first = now
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
+def test_a_run_s_own_results_leave_the_recorded_commit_clean(tmp_path, monkeypatch):
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        return subprocess.check_output(["git", "-C", str(tmp_path), *who, *words], text=True)
+
+    (tmp_path / "results/cpu").mkdir(parents=True)
+    for name in ("code.py", "results/cpu/claims.json"):
+        (tmp_path / name).write_text("1")
+    for words in (["init"], ["add", "."], ["commit", "-m", "first"]):
+        git(*words)
+    head = git("rev-parse", "HEAD").strip()
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    assert manifests.provenance()["commit"] == head
+    (tmp_path / "results/cpu/claims.json").write_text("2")
+    assert manifests.provenance()["commit"] == head
+    (tmp_path / "code.py").write_text("2")
+    assert manifests.provenance()["commit"] == head + "+"
+
+
+def test_records_are_strict_json_and_written_at_one_stroke(folders, monkeypatch):
+    run = begin(FIRST)
+    run.record("claims", [{"x": np.float32(0.5), "y": np.arange(2), "z": float("nan")}])
+    path = run.results / "claims.json"
+    assert json.loads(path.read_text()) == [{"x": 0.5, "y": [0, 1], "z": None}]
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(manifests.os, "fsync", fail)
+    with pytest.raises(OSError):
+        run.record("claims", {"x": 1})
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["claims.json"]
+    with pytest.raises(ValueError):
+        run.record("claims", {"x": float("inf")})
