@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file, save_file
 
-from r4t_utils.diffusion import Denoiser
-from r4t_utils.evaluation.methods import diffused
-from r4t_utils.run.profiles import Settings
+from r4t_utils.diffusion.denoiser import Denoiser
+from r4t_utils.diffusion.directions import directions
+from r4t_utils.settings import Settings
 from r4t_utils.space.encoder import DualEncoder
 from r4t_utils.space.index import Index
 
@@ -47,7 +47,7 @@ class FanoutRetriever:
 
     def directions(self, queries: list[str], k: int, seed: int = 0) -> np.ndarray:
         """k retrieval directions of each query: (n, k, d), unit norm."""
-        return diffused(self.denoiser, self.encoder.text(queries), k, self.slots, self.sampling, seed).directions
+        return directions(self.denoiser, self.encoder.text(queries), k, self.slots, self.sampling, seed)
 
     @staticmethod
     def save(folder: Path, encoder: DualEncoder, denoiser: Denoiser, index: Index, titles: list[str],

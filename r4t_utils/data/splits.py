@@ -1,21 +1,11 @@
 """Near-duplicate queries and the 8:1:1 split that keeps them together (set-up of the paper, Section 3)."""
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
-# Words that carry no topic: two queries that differ in these alone ask for the same thing.
-GENERIC = frozenset("a an and for in of on the to with my i is what wear look looks style styles outfit outfits "
-                    "fashion ensemble idea ideas vibes energy feeling set".split())
-
-
-def topic_words(query: str) -> frozenset[str]:
-    """Lower-case words of a query without plural endings and generic words."""
-    words = (re.sub(r"(?<=[a-z]{3})s$", "", word) for word in re.findall(r"[a-z0-9]+", query.lower()))
-    return frozenset(word for word in words if word not in GENERIC)
-
+from r4t_utils.data.text import topic_words
 
 SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
 NEAR = 0.8  # Jaccard overlap of topic words from which two queries are near-duplicates

@@ -58,3 +58,14 @@ def stem(text: str) -> str:
     """Words without plural endings: dresses -> dress, boots -> boot."""
     words = text.replace("-", " ").split()
     return " ".join(re.sub(r"(?<=ss|sh|ch)es$|(?<=[a-z]{3})(?<!s)s$", "", word) for word in words)
+
+
+# Words that carry no topic: two queries that differ in these alone ask for the same thing.
+GENERIC = frozenset("a an and for in of on the to with my i is what wear look looks style styles outfit outfits "
+                    "fashion ensemble idea ideas vibes energy feeling set".split())
+
+
+def topic_words(query: str) -> frozenset[str]:
+    """Lower-case words of a query without plural endings and generic words."""
+    words = (re.sub(r"(?<=[a-z]{3})s$", "", word) for word in re.findall(r"[a-z0-9]+", query.lower()))
+    return frozenset(word for word in words if word not in GENERIC)

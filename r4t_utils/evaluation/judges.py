@@ -13,7 +13,7 @@ import numpy as np
 from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.sample import ATTRIBUTES, world
 from r4t_utils.data.sample_queries import satisfies
-from r4t_utils.data.splits import GENERIC
+from r4t_utils.data.text import GENERIC
 from r4t_utils.evaluation.metrics import alpha_ndcg_at, subtopic_recall_at
 from r4t_utils.policy.rewards import vendi
 

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from r4t_utils import diffusion
-from r4t_utils.policy.folm import Fanout
-from r4t_utils.policy.soft_grpo import SetReward
+from r4t_utils.policy.prompts import Fanout
+from r4t_utils.policy.set_reward import SetReward
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,3 @@ def best_of_n(reward: SetReward, queries: list[str], samples: list[list[Fanout]]
                              [fanout.queries if not fanout.fault else [] for group in samples for fanout in group],
                              None if references is None else [y for y in references for _ in range(n)])
     return [group[i] for group, i in zip(samples, scores.reshape(-1, n).argmax(1))]
-
-
-def diffused(denoiser, z_q: np.ndarray, k: int, L: int, settings, seed: int) -> Answer:
-    """R4T-Diffusion: k of the L rows that the retriever emits at once (rows are exchangeable), at unit length."""
-    rows = diffusion.sample(denoiser, torch.from_numpy(z_q), L, sampler=settings.sampler,
-                            steps=settings.sampling_steps, guidance=settings.guidance,
-                            generator=torch.Generator().manual_seed(seed))[:, :k]
-    return Answer(torch.nn.functional.normalize(rows, dim=-1).cpu().numpy(), None)

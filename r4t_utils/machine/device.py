@@ -1,12 +1,21 @@
-"""The two tasks side by side: they share nothing once the database stands."""
+"""Where models run, in which precision, and the two tasks side by side: they share nothing once the database stands."""
 
 import io
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 
+import torch
 from joblib import Parallel, delayed, parallel_config
 
-from r4t_utils.policy.trainer import device
+
+def device() -> str:
+    """Where models of ours run: a CUDA GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def bf16() -> bool:
+    """Whether the device computes in bfloat16 itself; older GPUs only emulate it."""
+    return device() == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def side_by_side(function: Callable, tasks: Iterable[str]) -> dict:

@@ -5,12 +5,15 @@ and `Follower` draws them. In an open notebook it is a line of output that is re
 script, a line of the terminal.
 """
 
+import contextlib
 import json
+import logging
 import os
 import shutil
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 from tqdm import tqdm
@@ -178,3 +181,19 @@ def _sparse(event: dict) -> str:
         return f"{event['label']}: {event['n']} after {_seconds(event['elapsed'])}"
     left = event["elapsed"] / event["n"] * (event["total"] - event["n"])
     return f"{event['label']}: {event['n']} of {event['total']}, about {_seconds(left)} left"
+
+
+@contextlib.contextmanager
+def quiet():
+    """Silence the libraries' banners and progress bars; warnings of ours and errors still show."""
+    import datasets
+    from transformers import utils
+
+    level = logging.getLogger("transformers").level
+    datasets.disable_progress_bars()
+    utils.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.getLogger("transformers").setLevel(level)

@@ -1,24 +1,10 @@
-"""What the trainers of transformers and TRL have in common here: settings, silence, and one progress bar."""
+"""What the trainers of transformers and TRL have in common here: settings, and one progress bar."""
 
-import contextlib
-import logging
-import warnings
-
-import torch
-from transformers import TrainerCallback, utils
+from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from r4t_utils.machine import progress
-
-
-def device() -> str:
-    """Where models of ours run: a CUDA GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def bf16() -> bool:
-    """Whether the device computes in bfloat16 itself; older GPUs only emulate it."""
-    return device() == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+from r4t_utils.machine.device import bf16, device
 
 
 def trainer_defaults(seed: int) -> dict:
@@ -49,18 +35,3 @@ class Watch(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()
-
-
-@contextlib.contextmanager
-def quiet():
-    """Silence the libraries' banners and progress bars; warnings of ours and errors still show."""
-    import datasets
-
-    level = logging.getLogger("transformers").level
-    datasets.disable_progress_bars()
-    utils.logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    logging.getLogger("transformers").setLevel(level)

@@ -10,8 +10,7 @@ there is nothing to choose between.
 
 import numpy as np
 
-from r4t_utils.data.splits import topic_words
-from r4t_utils.data.text import ABSTRACT, kinds, language
+from r4t_utils.data.text import ABSTRACT, kinds, language, topic_words
 
 DETAILS = ("colour", "material", "pattern")
 FACETS = (*DETAILS, "season", "mood", "occasion", "style")

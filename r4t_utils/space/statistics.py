@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from r4t_utils.data.corpus import Corpus
-from r4t_utils.data.splits import topic_words
+from r4t_utils.data.text import topic_words
 
 SAMPLED_ITEMS = 1000
 SEED = 2603

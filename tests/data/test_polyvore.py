@@ -8,7 +8,8 @@ import pytest
 
 from r4t_utils.data import polyvore, polyvore_queries
 from r4t_utils.data import sources as datasets
-from r4t_utils.data.splits import near_duplicate_groups, topic_words
+from r4t_utils.data.splits import near_duplicate_groups
+from r4t_utils.data.text import topic_words
 from r4t_utils.run.paths import ROOT
 
 SUBSET = Path(ROOT.parent, "shared", "data", "polyvore_subset")

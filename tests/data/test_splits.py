@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r4t_utils.data.splits import LARGEST, near_duplicate_groups, split_811, topic_words
+from r4t_utils.data.splits import LARGEST, near_duplicate_groups, split_811
+from r4t_utils.data.text import topic_words
 
 WORDS = ["boho", "beach", "beaches", "winter", "cosy", "look", "for", "the", "party", "gig", "red"]
 queries = st.lists(

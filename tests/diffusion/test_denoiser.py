@@ -7,7 +7,7 @@ import torch
 from denoisers import SMALL, awake
 from diffusers import EDMEulerScheduler
 
-from r4t_utils.diffusion import Denoiser, DenoiserConfig
+from r4t_utils.diffusion.denoiser import Denoiser, DenoiserConfig
 
 
 def inputs(B=3, L=5, d=8, seed=1):

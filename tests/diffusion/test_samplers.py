@@ -7,7 +7,8 @@ import torch
 from denoisers import awake
 from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 
-from r4t_utils.diffusion import SAMPLERS, TangentSchedule, nfe, sample, solve
+from r4t_utils.diffusion.samplers import SAMPLERS, nfe, sample, solve
+from r4t_utils.diffusion.schedule import TangentSchedule
 
 SCHEDULE = TangentSchedule(sigma_data=0.5)
 MEAN = torch.tensor([0.3, -0.2, 0.1])

@@ -9,7 +9,7 @@ from diffusers import EDMEulerScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r4t_utils.diffusion import TangentSchedule
+from r4t_utils.diffusion.schedule import TangentSchedule
 
 data_std = st.floats(0.01, 2.0)
 sigma_max = st.floats(5.0, 200.0)

@@ -5,18 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from r4t_utils.diffusion import (
-    Denoiser,
-    DenoiserConfig,
-    PairSampler,
-    ema_decay,
-    learning_rate,
-    sample,
-    set_loss,
-    train,
-    training,
-    update_ema,
-)
+from r4t_utils.diffusion import training
+from r4t_utils.diffusion.denoiser import Denoiser, DenoiserConfig
+from r4t_utils.diffusion.samplers import sample
+from r4t_utils.diffusion.training import PairSampler, ema_decay, learning_rate, set_loss, train, update_ema
 
 SMALL = DenoiserConfig(d=8, hidden=32, mlp=64, heads=4, layers=2, dropout=0.1, sigma_data=0.35)
 

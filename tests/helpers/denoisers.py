@@ -2,7 +2,7 @@
 
 import torch
 
-from r4t_utils.diffusion import Denoiser, DenoiserConfig
+from r4t_utils.diffusion.denoiser import Denoiser, DenoiserConfig
 
 SMALL = DenoiserConfig(d=8, hidden=32, mlp=48, heads=4, layers=2, sigma_data=0.35)
 

@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 
-from r4t_utils.policy import folm
+from r4t_utils.policy import folm, small
 from r4t_utils.run import profiles
 
 K = 3
@@ -27,7 +27,7 @@ def settings(overrides: str = ""):
 
 def policy(overrides: str = "", seed: int = 0) -> folm.Folm:
     """An untrained Llama of 1 layer and width 32 with its own tokenizer."""
-    return folm.small_policy(QUERIES, settings(overrides).folm, seed)[0]
+    return small.small_policy(QUERIES, settings(overrides).folm, seed)[0]
 
 
 class WordEncoder:

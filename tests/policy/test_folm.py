@@ -7,8 +7,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from r4t_utils.policy import folm
-from r4t_utils.policy.folm import CLOSE, MAX_WORDS, NEXT, TASK_TOKEN, Fanout, Folm, frame, number, parse
+from r4t_utils.policy import folm, small
+from r4t_utils.policy.folm import Folm
+from r4t_utils.policy.prompts import CLOSE, MAX_WORDS, NEXT, TASK_TOKEN, Fanout, frame, number, parse
 
 word = st.text("abcdefghijklmnopqrstuvwxyz0123456789-&'", min_size=1, max_size=8)
 clean = st.lists(word, min_size=1, max_size=MAX_WORDS, unique=True).map(" ".join)
@@ -161,7 +162,7 @@ def test_vocabulary_is_within_the_setting(policy):
 
 
 def test_warm_up_data_is_well_formed_and_covers_both_tasks():
-    _, lessons = folm.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
+    _, lessons = small.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
     data = lessons["fan-outs"]
     assert len(data) == 40 and set(data.column_names) == {"prompt", "completion"}
     assert {prompt.split()[0] for prompt in data["prompt"]} == set(TASK_TOKEN.values())
@@ -169,13 +170,13 @@ def test_warm_up_data_is_well_formed_and_covers_both_tasks():
 
 
 def test_copying_lesson_ends_a_completion_with_the_topic_words_twice():
-    _, lessons = folm.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
+    _, lessons = small.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
     assert list(lessons) == ["copying", "fan-outs"] and len(lessons["copying"]) == 20
     for prompt, completion in zip(lessons["copying"]["prompt"], lessons["copying"]["completion"]):
         query = prompt.split()[1:]
         words = " ".join([w for w in query if w not in ("look", "style", "outfit", "with")] or query)
         assert completion == f'"2": "{words}", "3": "{words}"}}</queries>'
-    _, without = folm.small_policy(tiny.QUERIES, tiny.settings("folm.warmup_copies=0").folm, seed=0)
+    _, without = small.small_policy(tiny.QUERIES, tiny.settings("folm.warmup_copies=0").folm, seed=0)
     assert list(without) == ["fan-outs"]
 
 
@@ -333,7 +334,7 @@ def test_only_frozen_weights_are_loaded_in_16_bits(policy, tmp_path, monkeypatch
 
 def test_warm_up_lowers_the_loss_on_completions_and_moves_the_weights(tmp_path):
     s = tiny.settings("folm.warmup_batch=20").folm
-    policy, lessons = folm.small_policy(tiny.QUERIES, s, seed=0)
+    policy, lessons = small.small_policy(tiny.QUERIES, s, seed=0)
     data = lessons["fan-outs"]
     before = policy.model.get_input_embeddings().weight.detach().clone()
 
@@ -348,7 +349,7 @@ def test_warm_up_lowers_the_loss_on_completions_and_moves_the_weights(tmp_path):
 
     with torch.no_grad():
         first = loss()
-    assert isinstance(folm.warm_up(policy, data, s, seed=0, folder=tmp_path), list)
+    assert isinstance(small.warm_up(policy, data, s, seed=0, folder=tmp_path), list)
     policy.model.eval()
     with torch.no_grad():
         assert loss() < first

@@ -5,8 +5,8 @@ import pytest
 import tiny
 
 from r4t_utils.policy import soft_grpo
-from r4t_utils.policy.folm import frame
-from r4t_utils.policy.soft_grpo import SetReward
+from r4t_utils.policy.prompts import frame
+from r4t_utils.policy.set_reward import SetReward
 from r4t_utils.space.index import Index
 
 ITEMS = ["red hat", "blue hat", "boho boots", "city bag", "gold ring", "beach towel"]

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trl import GRPOConfig, GRPOTrainer
 
+from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import soft_grpo
 from r4t_utils.policy.soft_grpo import SoftGRPOTrainer, soft_terms
-from r4t_utils.policy.trainer import quiet, trainer_defaults
+from r4t_utils.policy.trainer import trainer_defaults
 
 # The soft terms of Eq. 8
 

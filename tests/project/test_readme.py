@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from r4t_utils.diffusion import Denoiser
+from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.retriever import FanoutRetriever
 from r4t_utils.run import paths, readme
 from r4t_utils.run.profiles import load
