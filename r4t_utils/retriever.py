@@ -34,8 +34,10 @@ class FanoutRetriever:
         if not query.strip():
             raise ValueError("the query is empty; give it at least one word")
         if not 1 <= k <= min(self.slots, len(self.index)):
-            raise ValueError(f"k={k} is not in 1..{min(self.slots, len(self.index))}: the retriever was trained for "
-                             f"{self.slots} directions over {len(self.index)} contents")
+            raise ValueError(
+                f"k={k} is not in 1..{min(self.slots, len(self.index))}: the retriever was trained for "
+                f"{self.slots} directions over {len(self.index)} contents"
+            )
         directions = self.directions([query], k, seed)[0]
         ids, distances = self.index.search(directions, k)
         taken: dict[int, dict] = {}
@@ -50,8 +52,9 @@ class FanoutRetriever:
         return directions(self.denoiser, self.encoder.text(queries), k, self.slots, self.sampling, seed)
 
     @staticmethod
-    def save(folder: Path, encoder: DualEncoder, denoiser: Denoiser, index: Index, titles: list[str],
-             settings: Settings) -> None:
+    def save(
+        folder: Path, encoder: DualEncoder, denoiser: Denoiser, index: Index, titles: list[str], settings: Settings
+    ) -> None:
         """Everything ``from_pretrained`` needs, in one folder."""
         shutil.rmtree(folder, ignore_errors=True)
         encoder.save(folder / "encoder")
@@ -69,10 +72,16 @@ class FanoutRetriever:
 
         folder = Path(folder)
         if not (folder / "retriever.json").is_file():
-            raise ValueError(f"{folder} holds no retriever (no retriever.json); train one with `make reproduce`, "
-                             "or name the folder .../04_diffusion_training/oar")
+            raise ValueError(
+                f"{folder} holds no retriever (no retriever.json); train one with `make reproduce`, "
+                "or name the folder .../04_diffusion_training/oar"
+            )
         config = json.loads((folder / "retriever.json").read_text())
-        return cls(DualEncoder.load(folder / "encoder"), Denoiser.load(folder / "denoiser"),
-                   Index(load_file(folder / "contents.safetensors")["vectors"]),
-                   pd.read_parquet(folder / "contents.parquet").title.tolist(), config["slots"],
-                   SimpleNamespace(**config["sampling"]))
+        return cls(
+            DualEncoder.load(folder / "encoder"),
+            Denoiser.load(folder / "denoiser"),
+            Index(load_file(folder / "contents.safetensors")["vectors"]),
+            pd.read_parquet(folder / "contents.parquet").title.tolist(),
+            config["slots"],
+            SimpleNamespace(**config["sampling"]),
+        )

@@ -142,8 +142,10 @@ class Settings:
         """The named sections (all by default) as plain nested dicts, for hashing and recording."""
         names = [f.name for f in dataclasses.fields(self)] if names is None else names
         return {
-            name: {key: list(value) if isinstance(value, tuple) else value
-                   for key, value in dataclasses.asdict(getattr(self, name)).items()}
+            name: {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in dataclasses.asdict(getattr(self, name)).items()
+            }
             for name in names
         }
 
@@ -160,32 +162,50 @@ def check_consistency(s: Settings) -> None:
     completions = s.rl.prompts_per_step * s.rl.group
     top = s.diffusion.sigma_max * s.diffusion.sigma_data  # sigma_max counts in standard deviations of the data
     rules = [
-        (_rises(s.encoder.prefixes) and s.encoder.prefixes[-1] == s.encoder.d,
-         f"encoder.prefixes={list(s.encoder.prefixes)} must rise and end at encoder.d={s.encoder.d}"),
-        (s.folm.policy != "small" or s.folm.hidden % (2 * s.folm.heads) == 0,
-         f"folm.hidden={s.folm.hidden} must be a multiple of 2 * folm.heads = {2 * s.folm.heads}: rotary positions "
-         "turn the coordinates of a head in pairs"),
-        (s.folm.policy != "small" or s.folm.heads % KEY_VALUE_HEADS == 0,
-         f"folm.heads={s.folm.heads} must be a multiple of {KEY_VALUE_HEADS}, the key-value heads of policy=small"),
-        (s.diffusion.hidden % s.diffusion.heads == 0,
-         f"diffusion.hidden={s.diffusion.hidden} must be a multiple of diffusion.heads={s.diffusion.heads}"),
-        (s.diffusion.sigma_min < top,
-         f"diffusion.sigma_min={s.diffusion.sigma_min} must be below "
-         f"sigma_max * sigma_data = {s.diffusion.sigma_max} * {s.diffusion.sigma_data} = {top:.4g}"),
-        (s.diffusion.warmup_steps <= s.diffusion.steps,
-         f"diffusion.warmup_steps={s.diffusion.warmup_steps} must not exceed steps={s.diffusion.steps}"),
-        (s.rl.lambda_g + s.rl.lambda_d + s.rl.lambda_a > 0,
-         "rl.lambda_g, rl.lambda_d and rl.lambda_a must not all be 0"),
-        (completions % min(s.rl.micro_batch, completions) == 0,
-         f"rl.micro_batch={s.rl.micro_batch} must divide rl.prompts_per_step * rl.group = {completions}"),
-        (s.folm.k <= s.corpus.n_outfits,
-         f"folm.k={s.folm.k} must not exceed corpus.n_outfits={s.corpus.n_outfits}"),
-        (s.folm.k <= s.synthesis.slots,
-         f"folm.k={s.folm.k} must not exceed synthesis.slots={s.synthesis.slots}, the rows to take a fan-out from"),
-        (_rises(s.latency.batch_sizes),
-         f"latency.batch_sizes={list(s.latency.batch_sizes)} must increase"),
-        (s.latency.batch_sizes[0] <= 64,
-         f"latency.batch_sizes={list(s.latency.batch_sizes)} must hold a size of 64 or less, at which C9 is judged"),
+        (
+            _rises(s.encoder.prefixes) and s.encoder.prefixes[-1] == s.encoder.d,
+            f"encoder.prefixes={list(s.encoder.prefixes)} must rise and end at encoder.d={s.encoder.d}",
+        ),
+        (
+            s.folm.policy != "small" or s.folm.hidden % (2 * s.folm.heads) == 0,
+            f"folm.hidden={s.folm.hidden} must be a multiple of 2 * folm.heads = {2 * s.folm.heads}: rotary positions "
+            "turn the coordinates of a head in pairs",
+        ),
+        (
+            s.folm.policy != "small" or s.folm.heads % KEY_VALUE_HEADS == 0,
+            f"folm.heads={s.folm.heads} must be a multiple of {KEY_VALUE_HEADS}, the key-value heads of policy=small",
+        ),
+        (
+            s.diffusion.hidden % s.diffusion.heads == 0,
+            f"diffusion.hidden={s.diffusion.hidden} must be a multiple of diffusion.heads={s.diffusion.heads}",
+        ),
+        (
+            s.diffusion.sigma_min < top,
+            f"diffusion.sigma_min={s.diffusion.sigma_min} must be below "
+            f"sigma_max * sigma_data = {s.diffusion.sigma_max} * {s.diffusion.sigma_data} = {top:.4g}",
+        ),
+        (
+            s.diffusion.warmup_steps <= s.diffusion.steps,
+            f"diffusion.warmup_steps={s.diffusion.warmup_steps} must not exceed steps={s.diffusion.steps}",
+        ),
+        (
+            s.rl.lambda_g + s.rl.lambda_d + s.rl.lambda_a > 0,
+            "rl.lambda_g, rl.lambda_d and rl.lambda_a must not all be 0",
+        ),
+        (
+            completions % min(s.rl.micro_batch, completions) == 0,
+            f"rl.micro_batch={s.rl.micro_batch} must divide rl.prompts_per_step * rl.group = {completions}",
+        ),
+        (s.folm.k <= s.corpus.n_outfits, f"folm.k={s.folm.k} must not exceed corpus.n_outfits={s.corpus.n_outfits}"),
+        (
+            s.folm.k <= s.synthesis.slots,
+            f"folm.k={s.folm.k} must not exceed synthesis.slots={s.synthesis.slots}, the rows to take a fan-out from",
+        ),
+        (_rises(s.latency.batch_sizes), f"latency.batch_sizes={list(s.latency.batch_sizes)} must increase"),
+        (
+            s.latency.batch_sizes[0] <= 64,
+            f"latency.batch_sizes={list(s.latency.batch_sizes)} must hold a size of 64 or less, at which C9 is judged",
+        ),
     ]
     for holds, message in rules:
         if not holds:

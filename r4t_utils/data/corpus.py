@@ -58,13 +58,17 @@ class Corpus:
         """Refuse a corpus in which a fan-out of k directions, or a split, would be empty of meaning."""
         for what, count in (("items", len(self.items)), ("collections", len(self.collections))):
             if count < 5 * k:
-                raise ValueError(f"{self.name} has {count} {what}; k={k} directions need at least {5 * k}: "
-                                 "use a larger corpus or lower folm.k")
+                raise ValueError(
+                    f"{self.name} has {count} {what}; k={k} directions need at least {5 * k}: "
+                    "use a larger corpus or lower folm.k"
+                )
         for task in ("oar", "wscr"):
             for split in SPLITS:
                 if len(self.queries(task, split)) < 2:
-                    raise ValueError(f"{self.name} leaves the {split} split of {task} with fewer than 2 queries; "
-                                     "an 8:1:1 split needs at least 20 distinct queries: use a larger corpus")
+                    raise ValueError(
+                        f"{self.name} leaves the {split} split of {task} with fewer than 2 queries; "
+                        "an 8:1:1 split needs at least 20 distinct queries: use a larger corpus"
+                    )
         return self
 
     def save(self, folder: Path) -> None:

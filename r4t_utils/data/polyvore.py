@@ -34,7 +34,7 @@ class DataError(ValueError):
 
 
 def label(folder: Path | str) -> str:
-    """"polyvore" where the folder holds the three official files, to the byte, else "polyvore-subset".
+    """ "polyvore" where the folder holds the three official files, to the byte, else "polyvore-subset".
 
     Raises DataError where no file is there, or one cannot be read as outfits.
     """
@@ -68,8 +68,10 @@ def load(folder: Path | str, n_oar_queries: int, n_wscr_queries: int, max_outfit
     kept = [outfit for outfit in named if len(outfit[1]) >= MIN_ITEMS]
     dropped = len(named) - len(kept)
     if not kept:
-        raise DataError(f"{folder} has {len(named)} outfits, none with {MIN_ITEMS} named items or more; at "
-                        "least one is needed: use more data")
+        raise DataError(
+            f"{folder} has {len(named)} outfits, none with {MIN_ITEMS} named items or more; at "
+            "least one is needed: use more data"
+        )
     rng = np.random.default_rng(SEED)
     if 0 < max_outfits < len(kept):
         kept = [kept[i] for i in sorted(rng.choice(len(kept), max_outfits, replace=False))]
@@ -97,8 +99,9 @@ def _official(files: dict[str, bytes]) -> bool:
 def _read(folder: Path) -> dict[str, bytes]:
     """The uncompressed bytes of every official name in the folder; the plain file goes before the .gz."""
     if not folder.is_dir():
-        raise DataError(f"data folder {folder} is missing or not a folder: give the one that holds "
-                        f"{', '.join(OFFICIAL)}")
+        raise DataError(
+            f"data folder {folder} is missing or not a folder: give the one that holds {', '.join(OFFICIAL)}"
+        )
     found = {}
     for name in OFFICIAL:
         path = next((folder / n for n in (name, f"{name}.gz") if (folder / n).is_file()), None)
@@ -110,8 +113,10 @@ def _read(folder: Path) -> dict[str, bytes]:
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path} cannot be read ({error}); it must be a whole file: {REMEDY}") from None
     if not found:
-        raise DataError(f"data folder {folder} holds none of {', '.join(OFFICIAL)}, plain or as .json.gz; at "
-                        "least one is needed: unpack polyvore.tar.gz of xthan/polyvore-dataset there")
+        raise DataError(
+            f"data folder {folder} holds none of {', '.join(OFFICIAL)}, plain or as .json.gz; at "
+            "least one is needed: unpack polyvore.tar.gz of xthan/polyvore-dataset there"
+        )
     return found
 
 
@@ -131,12 +136,15 @@ def _outfit(path: Path, number: int, entry) -> tuple[str, list[tuple[str, int]]]
         title, members = entry["name"], [(item["name"], item["categoryid"]) for item in entry["items"]]
     except (KeyError, TypeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else "it has another shape"
-        raise DataError(f"{path}: outfit {number} must be {{name, items: [{{name, categoryid}}, ...]}}, but "
-                        f"{what}: {REMEDY}") from None
+        raise DataError(
+            f"{path}: outfit {number} must be {{name, items: [{{name, categoryid}}, ...]}}, but {what}: {REMEDY}"
+        ) from None
     for name, category in members:
         if type(name) is not str or type(category) is not int:
-            raise DataError(f"{path}: outfit {number} has an item with name={name!r}, "
-                            f"categoryid={category!r}; they must be text and a whole number: {REMEDY}")
+            raise DataError(
+                f"{path}: outfit {number} has an item with name={name!r}, "
+                f"categoryid={category!r}; they must be text and a whole number: {REMEDY}"
+            )
     if type(title) is not str:
         raise DataError(f"{path}: outfit {number} has name={title!r}; it must be text: {REMEDY}")
     return " ".join(title.split()), [(" ".join(name.split()), category) for name, category in members]
@@ -152,5 +160,6 @@ def _categories(folder: Path) -> dict[int, str]:
         rows = [line.split(maxsplit=1) for line in lines if line.strip()]
         return {int(number): name.strip() for number, name in rows}
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); every line must be a category id and its name: "
-                        f"{REMEDY}, or remove it") from None
+        raise DataError(
+            f"{path} cannot be read ({error}); every line must be a category id and its name: {REMEDY}, or remove it"
+        ) from None

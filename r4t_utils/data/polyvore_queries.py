@@ -19,7 +19,11 @@ _FOR = ("{a} {b} outfit", "{a} look for {b}", "{b} outfit in {a} style")
 _IN = ("{a} look in {b}", "{b} {a} outfit", "{a} style with {b} pieces")
 TEMPLATES = {  # by the kind of b; a is always abstract
     "style": ("{a} {b} outfit", "{a} {b} look", "{a} and {b} style"),
-    "occasion": _FOR, "season": _FOR, "colour": _IN, "pattern": _IN, "material": _IN,
+    "occasion": _FOR,
+    "season": _FOR,
+    "colour": _IN,
+    "pattern": _IN,
+    "material": _IN,
     "garment": ("{a} look with {b}", "{a} outfit with {b}", "{b} for {a} style"),
 }
 
@@ -68,7 +72,7 @@ def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) 
 
 
 def _described(found: list[list[str]], categories, common: Counter) -> str | None:
-    """"striped casual outfit with boots and bags": up to two terms of the items, and up to two categories.
+    """ "striped casual outfit with boots and bags": up to two terms of the items, and up to two categories.
 
     The terms that most items of the outfit share come first, then those that are rarer in the corpus.
     """

@@ -92,8 +92,10 @@ def _category(look: dict, slot: str, rng) -> str:
 def _popularity(looks: list[dict], n_outfits: int, rng) -> np.ndarray:
     """Members of each look: Zipf over themes times Zipf over the looks of a theme, on top of ``MIN_COPIES``."""
     if n_outfits < MIN_COPIES * len(looks):
-        raise ValueError(f"corpus.n_outfits={n_outfits} is below {MIN_COPIES * len(looks)}, {MIN_COPIES} for each of "
-                         f"{len(looks)} looks: raise corpus.n_outfits")
+        raise ValueError(
+            f"corpus.n_outfits={n_outfits} is below {MIN_COPIES * len(looks)}, {MIN_COPIES} for each of "
+            f"{len(looks)} looks: raise corpus.n_outfits"
+        )
     themes = list(dict.fromkeys((look["style"], look["occasion"]) for look in looks))
     rank = dict(zip(themes, rng.permutation(len(themes)) + 1))
     weight, seen = [], {}
@@ -124,12 +126,25 @@ def _outfit(look: dict, items: list[dict], own: dict, rng) -> dict:
 
 def _item(look: dict, category: str, rng) -> dict:
     w = world()
-    value = {a: (look[a][int(rng.random() < 0.35) % len(look[a])] if rng.random() < 0.88
-                 else list(w[a])[rng.integers(len(w[a]))]) for a in ("colour", "material")}
+    value = {
+        a: (
+            look[a][int(rng.random() < 0.35) % len(look[a])]
+            if rng.random() < 0.88
+            else list(w[a])[rng.integers(len(w[a]))]
+        )
+        for a in ("colour", "material")
+    }
     value["pattern"] = look["pattern"][rng.integers(len(look["pattern"]))] if rng.random() < 0.5 else "plain"
     value |= {"category": category} | {a: look[a] for a in ATTRIBUTES}
-    shown = {"style": 0.25, "season": 0.1, "occasion": 0.12, "mood": 0.12,
-             "colour": 0.65, "material": 0.5, "pattern": 0.8}
+    shown = {
+        "style": 0.25,
+        "season": 0.1,
+        "occasion": 0.12,
+        "mood": 0.12,
+        "colour": 0.65,
+        "material": 0.5,
+        "pattern": 0.8,
+    }
     words = [surface(a, value[a], rng) for a, p in shown.items() if rng.random() < p]
     if rng.random() < 0.35:
         words.insert(0, w["makers"][rng.integers(len(w["makers"]))])

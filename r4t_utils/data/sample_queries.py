@@ -62,8 +62,12 @@ def outfit_queries(world: dict, items: pd.DataFrame, collections: pd.DataFrame, 
         template = world["pair_templates"][rng.integers(len(world["pair_templates"]))]
         query, intent = _fill(world, template, rng, values)
         if query not in rows and 2 <= len(query.split()) <= 8:
-            rows[query] = {"query": query, "intent": json.dumps(intent, sort_keys=True), "collection": int(i),
-                           "items": list(outfit["items"])}
+            rows[query] = {
+                "query": query,
+                "intent": json.dumps(intent, sort_keys=True),
+                "collection": int(i),
+                "items": list(outfit["items"]),
+            }
     return _finish(list(rows.values()), n, "wscr", ["intent", "collection"], rng)
 
 

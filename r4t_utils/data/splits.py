@@ -48,7 +48,7 @@ LARGEST = 1 / 20  # of a held-out split: a group that is larger goes to training
 
 
 def split_811(groups: np.ndarray, rng: np.random.Generator, strata: Sequence | None = None) -> np.ndarray:
-    """"train", "validation" or "test" for every query: 8:1:1 of the queries, whole groups only.
+    """ "train", "validation" or "test" for every query: 8:1:1 of the queries, whole groups only.
 
     Each stratum (a value of ``strata``, such as the query's family) is split 8:1:1 as far as whole groups allow, so
     that what is chosen on validation queries fits test ones. No group fills more than ``LARGEST`` of a held-out split,

@@ -61,8 +61,10 @@ def stem(text: str) -> str:
 
 
 # Words that carry no topic: two queries that differ in these alone ask for the same thing.
-GENERIC = frozenset("a an and for in of on the to with my i is what wear look looks style styles outfit outfits "
-                    "fashion ensemble idea ideas vibes energy feeling set".split())
+GENERIC = frozenset(
+    "a an and for in of on the to with my i is what wear look looks style styles outfit outfits "
+    "fashion ensemble idea ideas vibes energy feeling set".split()
+)
 
 
 def topic_words(query: str) -> frozenset[str]:

@@ -72,8 +72,9 @@ class Denoiser(nn.Module):
             torch.manual_seed(seed)
             self.null = nn.Parameter(torch.randn(config.d) / math.sqrt(config.d))  # unit-length, as z_q is
             self.rows_in = nn.Linear(config.d, config.hidden)
-            self.noise = nn.Sequential(nn.Linear(NOISE_WIDTH, 2 * NOISE_WIDTH), nn.SiLU(),
-                                       nn.Linear(2 * NOISE_WIDTH, NOISE_WIDTH), nn.SiLU())
+            self.noise = nn.Sequential(
+                nn.Linear(NOISE_WIDTH, 2 * NOISE_WIDTH), nn.SiLU(), nn.Linear(2 * NOISE_WIDTH, NOISE_WIDTH), nn.SiLU()
+            )
             self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
             self.norm = nn.LayerNorm(config.hidden)
             self.rows_out = nn.Linear(config.hidden, config.d)
@@ -108,8 +109,14 @@ class Denoiser(nn.Module):
         tokens = torch.stack([z_q, null], dim=1) * math.sqrt(self.config.d)
         return [block.cross.fold(tokens) for block in self.blocks]
 
-    def forward(self, Z: Tensor, sigma: Tensor, z_q: Tensor | None = None, keep: Tensor | None = None,
-                context: list | None = None) -> Tensor:
+    def forward(
+        self,
+        Z: Tensor,
+        sigma: Tensor,
+        z_q: Tensor | None = None,
+        keep: Tensor | None = None,
+        context: list | None = None,
+    ) -> Tensor:
         """The denoised set (B, L, d).
 
         Args:
@@ -139,8 +146,7 @@ class Denoiser(nn.Module):
         """Write config.json and model.safetensors into the folder (made if missing)."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()},
-                  folder / "model.safetensors")
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
 
     @classmethod

@@ -65,8 +65,7 @@ class CrossAttention(nn.Module):
         k, v = self.kv(tokens).view(B * K, 2, heads, width).permute(1, 2, 0, 3)  # (heads, B·K, width)
         keys = k @ self.q.weight.view(heads, width, -1) / math.sqrt(width)
         values = v @ self.out.weight.T.view(heads, width, -1)
-        return (keys.transpose(0, 1).reshape(B, K * heads, -1),
-                values.transpose(0, 1).reshape(B, K * heads, -1))
+        return (keys.transpose(0, 1).reshape(B, K * heads, -1), values.transpose(0, 1).reshape(B, K * heads, -1))
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """x (B, L, hidden) -> (B, L, hidden), with the folded keys and values."""

@@ -31,8 +31,16 @@ def nfe(sampler: str, steps: int, guidance: float) -> int:
 
 
 @torch.no_grad()
-def sample(denoiser, z_q: Tensor, L: int, *, sampler: str = "sde", steps: int = 256, guidance: float = 0.1,
-           generator: torch.Generator | None = None) -> Tensor:
+def sample(
+    denoiser,
+    z_q: Tensor,
+    L: int,
+    *,
+    sampler: str = "sde",
+    steps: int = 256,
+    guidance: float = 0.1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """One set for each query, drawn from the denoiser with classifier-free guidance.
 
     D_w = (1 + w) D(Z; σ, z_q) - w D(Z; σ, null), both from one call on a batch of 2B. With w = 0 the second
@@ -72,8 +80,14 @@ def sample(denoiser, z_q: Tensor, L: int, *, sampler: str = "sde", steps: int = 
         denoiser.train(was_training)
 
 
-def solve(D: Callable[[Tensor, float], Tensor], noise: Tensor, schedule: TangentSchedule, sampler: str,
-          steps: int, generator: torch.Generator | None = None) -> Tensor:
+def solve(
+    D: Callable[[Tensor, float], Tensor],
+    noise: Tensor,
+    schedule: TangentSchedule,
+    sampler: str,
+    steps: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """Carry standard normal noise, of any shape, to a sample of the distribution that D(x, σ) denoises."""
     _check(sampler, steps, 0.0)
     x = noise * schedule.top

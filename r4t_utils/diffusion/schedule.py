@@ -43,12 +43,16 @@ class TangentSchedule:
         for name in ("sigma_data", "sigma_min", "sigma_max"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name}={value}: a noise level must be positive and finite; the paper has "
-                                 "sigma_data=0.088, sigma_min=1e-4, sigma_max=80")
+                raise ValueError(
+                    f"{name}={value}: a noise level must be positive and finite; the paper has "
+                    "sigma_data=0.088, sigma_min=1e-4, sigma_max=80"
+                )
         if self.sigma_min >= self.top:
-            raise ValueError(f"sigma_min={self.sigma_min} must be below sigma_max·sigma_data="
-                             f"{self.sigma_max}·{self.sigma_data}={self.top:.4g}; lower sigma_min or raise "
-                             "sigma_max")
+            raise ValueError(
+                f"sigma_min={self.sigma_min} must be below sigma_max·sigma_data="
+                f"{self.sigma_max}·{self.sigma_data}={self.top:.4g}; lower sigma_min or raise "
+                "sigma_max"
+            )
 
     @property
     def top(self) -> float:

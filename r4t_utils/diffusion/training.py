@@ -16,8 +16,7 @@ LEVELS = 8  # noise levels at which the loss is reported
 PROBE_SETS = 64  # sets behind that loss
 
 
-def set_loss(denoiser, Z: Tensor, z_q: Tensor, sigma: Tensor, noise: Tensor,
-             keep: Tensor | None = None) -> Tensor:
+def set_loss(denoiser, Z: Tensor, z_q: Tensor, sigma: Tensor, noise: Tensor, keep: Tensor | None = None) -> Tensor:
     """Eq. 9 for each set: λ(σ) ‖D(Z + σn; σ, z_q) - Z‖² / (L d), shape (B,).
 
     Dividing by the size of a set moves no minimum; the best linear guess then scores 1, whatever σ.
@@ -56,8 +55,10 @@ class PairSampler:
         targets, self.z_q = torch.as_tensor(targets), torch.as_tensor(z_q)
         self.targets = targets[:, None] if targets.ndim == 3 else targets
         if self.targets.ndim != 4 or self.targets.shape[0] != len(self.z_q):
-            raise ValueError(f"targets have shape {tuple(targets.shape)} and z_q {tuple(self.z_q.shape)}: "
-                             "must be (Q, F, L, d) or (Q, L, d), and (Q, d)")
+            raise ValueError(
+                f"targets have shape {tuple(targets.shape)} and z_q {tuple(self.z_q.shape)}: "
+                "must be (Q, F, L, d) or (Q, L, d), and (Q, d)"
+            )
         Q, F = self.targets.shape[:2]
         counts = torch.full((Q,), F) if counts is None else torch.as_tensor(counts)
         if counts.shape != (Q,) or counts.min() < 0 or counts.max() > F:
@@ -71,8 +72,18 @@ class PairSampler:
         return self.targets[q, f], self.z_q[q]
 
 
-def train(denoiser, targets, z_q, settings, *, counts=None, seed: int = 0, eval_every: int = 0,
-          on_eval: Callable | None = None, label: str = "diffusion") -> dict[str, list[dict]]:
+def train(
+    denoiser,
+    targets,
+    z_q,
+    settings,
+    *,
+    counts=None,
+    seed: int = 0,
+    eval_every: int = 0,
+    on_eval: Callable | None = None,
+    label: str = "diffusion",
+) -> dict[str, list[dict]]:
     """Train the denoiser in place; afterwards it holds the averaged (EMA) weights, in evaluation mode.
 
     Args:
@@ -113,8 +124,7 @@ def train(denoiser, targets, z_q, settings, *, counts=None, seed: int = 0, eval_
             update_ema(ema, denoiser, ema_decay(step, settings.ema))
             done, value = step + 1, loss.item()
             if not math.isfinite(value):
-                raise FloatingPointError(f"the loss is {value} at step {done}; lower "
-                                         f"peak_lr={settings.peak_lr}")
+                raise FloatingPointError(f"the loss is {value} at step {done}; lower peak_lr={settings.peak_lr}")
             history["loss"].append({"step": done, "loss": value})
             bar.update(1, loss=value)
             if done == settings.steps or (eval_every and done % eval_every == 0):
@@ -152,8 +162,10 @@ def _probe(denoiser, batch, device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def _losses(ema, Z, z_q, noise, levels) -> list[dict[str, float]]:
-    return [{"sigma": level.item(), "loss": set_loss(ema, Z, z_q, level.expand(len(Z)), noise).mean().item()}
-            for level in levels]
+    return [
+        {"sigma": level.item(), "loss": set_loss(ema, Z, z_q, level.expand(len(Z)), noise).mean().item()}
+        for level in levels
+    ]
 
 
 def _seed(seed: int, step: int) -> None:

@@ -9,7 +9,12 @@ import pandas as pd
 from r4t_utils.evaluation.metrics import Interval, bootstrap_interval, paired_difference, paired_ratio
 
 NO_FANOUT, ZERO_SHOT, BEST_OF_5, FOLM, DIFFUSION = METHODS = (
-    "No fan-out", "Zero-shot", "Best-of-5", "R4T-FOLM", "R4T-Diffusion")
+    "No fan-out",
+    "Zero-shot",
+    "Best-of-5",
+    "R4T-FOLM",
+    "R4T-Diffusion",
+)
 OAR_SCORES = ("groundedness", "diversity", "alignment", "average")
 WSCR_SCORES = ("recall", "hit", "vendi")
 
@@ -76,13 +81,22 @@ def paper_value(task: str, method: str, metric: str, policy: str = "Gemma3-4B") 
     return math.nan if value is None else value
 
 
-def metric_row(task: str, method: str, metric: str, values, n_boot: int, seed: int, groups=None,
-               percent: bool = True) -> dict:
+def metric_row(
+    task: str, method: str, metric: str, values, n_boot: int, seed: int, groups=None, percent: bool = True
+) -> dict:
     """A row of metrics.csv from per-query `values` (n,); `percent` turns 0..1 into the paper's 0-100."""
     i = bootstrap_interval(values, n_boot, seed, groups)
     unit = 100.0 if percent else 1.0
-    return {"task": task, "method": method, "metric": metric, "mean": unit * i.mean, "low": unit * i.low,
-            "high": unit * i.high, "n": i.n, "paper": paper_value(task, method, metric)}
+    return {
+        "task": task,
+        "method": method,
+        "metric": metric,
+        "mean": unit * i.mean,
+        "low": unit * i.low,
+        "high": unit * i.high,
+        "n": i.n,
+        "paper": paper_value(task, method, metric),
+    }
 
 
 class Test(NamedTuple):
@@ -124,27 +138,37 @@ FASTER = float(PAPER["latency"]["ratio"][0])
 REPRODUCED = ("C1", "C6")
 LATENCY = {  # by part; the paper's "fan-out" is taken to start at what each path is given: a prompt, or z_q
     part: Test("latency", f"{part} seconds", FOLM, DIFFUSION, "ratio", FASTER, decides=part == "fan-out", label=part)
-    for part in ("fan-out", "from text", "with search")}
+    for part in ("fan-out", "from text", "with search")
+}
 
 CLAIMS = (
-    Claim("C1", "Searching for several sub-queries beats searching for the query alone.",
-          _oar(ZERO_SHOT, NO_FANOUT)),
-    Claim("C2", "Keeping the best of five fan-outs by reward beats one zero-shot fan-out.",
-          _oar(BEST_OF_5, ZERO_SHOT)),
+    Claim("C1", "Searching for several sub-queries beats searching for the query alone.", _oar(ZERO_SHOT, NO_FANOUT)),
+    Claim("C2", "Keeping the best of five fan-outs by reward beats one zero-shot fan-out.", _oar(BEST_OF_5, ZERO_SHOT)),
     Claim("C3", "The RL-tuned policy beats the best of five.", _oar(FOLM, BEST_OF_5)),
-    Claim("C4", f"The diffusion retriever keeps {RETENTION:.0%} of the policy's diversity and alignment.",
-          tuple(Test("oar", s, DIFFUSION, FOLM, "ratio", RETENTION) for s in ("diversity", "alignment"))),
-    Claim("C5", f"RL multiplies recall of the reference sets (by {MULTIPLE:g} or more).",
-          (Test("wscr", "recall", FOLM, ZERO_SHOT, "ratio", MULTIPLE),)),
-    Claim("C6", "The diffusion retriever gives up some recall for answers that vary more.",
-          (Test("wscr", "recall", FOLM, DIFFUSION, label="recall given up"),
-           Test("wscr", "vendi", DIFFUSION, FOLM, label="Vendi gained"))),
+    Claim(
+        "C4",
+        f"The diffusion retriever keeps {RETENTION:.0%} of the policy's diversity and alignment.",
+        tuple(Test("oar", s, DIFFUSION, FOLM, "ratio", RETENTION) for s in ("diversity", "alignment")),
+    ),
+    Claim(
+        "C5",
+        f"RL multiplies recall of the reference sets (by {MULTIPLE:g} or more).",
+        (Test("wscr", "recall", FOLM, ZERO_SHOT, "ratio", MULTIPLE),),
+    ),
+    Claim(
+        "C6",
+        "The diffusion retriever gives up some recall for answers that vary more.",
+        (
+            Test("wscr", "recall", FOLM, DIFFUSION, label="recall given up"),
+            Test("wscr", "vendi", DIFFUSION, FOLM, label="Vendi gained"),
+        ),
+    ),
     Claim("C9", f"The diffusion retriever fans out {FASTER:g} times faster or more.", tuple(LATENCY.values())),
 )
 
 
 def verdict(low: float, high: float, threshold: float = 0.0) -> str:
-    """"holds" if the whole interval lies above the threshold, "does not hold" if below, else "undecided".
+    """ "holds" if the whole interval lies above the threshold, "does not hold" if below, else "undecided".
 
     Raises ValueError for NaN or low > high.
     """
@@ -159,6 +183,7 @@ def measure(scores: Mapping, n_boot: int, seed: int, groups: Mapping | None = No
     groups[task] (n,): which of these are near-duplicates; they are resampled together. Returns
     {claim id: {test name: Interval}}. Raises ValueError for a score that is missing.
     """
+
     def values(test, method):
         try:
             return scores[test.task][method][test.score]
@@ -168,9 +193,12 @@ def measure(scores: Mapping, n_boot: int, seed: int, groups: Mapping | None = No
 
     paired = {"difference": paired_difference, "ratio": paired_ratio}
     return {
-        claim.id: {t.name: paired[t.kind](values(t, t.a), values(t, t.b), n_boot, seed, (groups or {}).get(t.task))
-                   for t in claim.tests}
-        for claim in CLAIMS if claim.tests[0].task != "latency"
+        claim.id: {
+            t.name: paired[t.kind](values(t, t.a), values(t, t.b), n_boot, seed, (groups or {}).get(t.task))
+            for t in claim.tests
+        }
+        for claim in CLAIMS
+        if claim.tests[0].task != "latency"
     }
 
 
@@ -229,14 +257,32 @@ def table(measurements: Mapping) -> list[dict]:
         parts = []
         for test in claim.tests:
             i = Interval(*found[test.name])
-            parts.append({"test": test.name, "paper": _paper_text(test), "ours": _our_text(test, i), "mean": i.mean,
-                          "low": i.low, "high": i.high, "n": i.n, "threshold": test.threshold,
-                          "decides": test.decides, "verdict": verdict(i.low, i.high, test.threshold)})
+            parts.append(
+                {
+                    "test": test.name,
+                    "paper": _paper_text(test),
+                    "ours": _our_text(test, i),
+                    "mean": i.mean,
+                    "low": i.low,
+                    "high": i.high,
+                    "n": i.n,
+                    "threshold": test.threshold,
+                    "decides": test.decides,
+                    "verdict": verdict(i.low, i.high, test.threshold),
+                }
+            )
         deciding = [p for p in parts if p["decides"]]
         got = {p["verdict"] for p in deciding}
         total = "does not hold" if "does not hold" in got else "holds" if got == {"holds"} else "undecided"
         shown = parts if claim.tests[0].task == "latency" else deciding
-        rows.append({"id": claim.id, "claim": claim.text, "paper": "; ".join(p["paper"] for p in deciding),
-                     "ours": "; ".join(p["ours"] for p in shown), "verdict": total, "parts": parts})
+        rows.append(
+            {
+                "id": claim.id,
+                "claim": claim.text,
+                "paper": "; ".join(p["paper"] for p in deciding),
+                "ours": "; ".join(p["ours"] for p in shown),
+                "verdict": total,
+                "parts": parts,
+            }
+        )
     return rows
-

@@ -47,8 +47,9 @@ class AttributeJudge:
             scores["diversity"][i] = subtopic_recall_at(ranked, subtopics, relevant, k)
             scores["alpha_ndcg"][i] = alpha_ndcg_at(ranked, subtopics, relevant, k, alpha)
         if texts is not None:
-            scores["groundedness"] = np.array([np.mean([self.grounded(text, i) for text, i in zip(*pair)])
-                                               for pair in zip(texts, ids)])
+            scores["groundedness"] = np.array(
+                [np.mean([self.grounded(text, i) for text, i in zip(*pair)]) for pair in zip(texts, ids)]
+            )
         return scores
 
     def grounded(self, text: str, collection: int) -> float:

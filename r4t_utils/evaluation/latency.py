@@ -62,7 +62,7 @@ def interleaved(fns: Mapping, repeats: int, warmup: int) -> tuple[dict, dict]:
     seconds, values = {key: [] for key in keys}, {key: [] for key in keys}
     with _gc_off():
         for turn in range(warmup + repeats):
-            for key in keys[turn % len(keys):] + keys[:turn % len(keys)]:
+            for key in keys[turn % len(keys) :] + keys[: turn % len(keys)]:
                 elapsed, value = _timed(fns[key])
                 if turn >= warmup:
                     seconds[key].append(elapsed)
@@ -80,9 +80,15 @@ def _steps(walk: Iterator[str]) -> dict[str, float]:
         spent[name] = elapsed
 
 
-def sweep(paths: Mapping[str, Callable[[int], Iterator[str]]], parts: Mapping[str, Mapping[str, Sequence[str]]],
-          nfe: Mapping[str, float], batch_sizes: Iterable[int], repeats: int, warmup: int,
-          progress: Callable = iter) -> pd.DataFrame:
+def sweep(
+    paths: Mapping[str, Callable[[int], Iterator[str]]],
+    parts: Mapping[str, Mapping[str, Sequence[str]]],
+    nfe: Mapping[str, float],
+    batch_sizes: Iterable[int],
+    repeats: int,
+    warmup: int,
+    progress: Callable = iter,
+) -> pd.DataFrame:
     """Time the steps of every path at every batch size; all paths of one batch size are walked in turn.
 
     Args:

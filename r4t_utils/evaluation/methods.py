@@ -48,7 +48,9 @@ def pool_ids(answer: Answer, index, per_direction: int, alone: bool = False) -> 
 def best_of_n(reward: SetReward, queries: list[str], samples: list[list[Fanout]], references=None) -> list[Fanout]:
     """Of each query's samples the one with the highest training reward; the first among equals."""
     n = len(samples[0])
-    scores, _ = reward.score([query for query in queries for _ in range(n)],
-                             [fanout.queries if not fanout.fault else [] for group in samples for fanout in group],
-                             None if references is None else [y for y in references for _ in range(n)])
+    scores, _ = reward.score(
+        [query for query in queries for _ in range(n)],
+        [fanout.queries if not fanout.fault else [] for group in samples for fanout in group],
+        None if references is None else [y for y in references for _ in range(n)],
+    )
     return [group[i] for group, i in zip(samples, scores.reshape(-1, n).argmax(1))]

@@ -137,8 +137,10 @@ def _resampled_means(X: np.ndarray, n_boot: int, seed: int, groups, level: float
         raise ValueError(f"n_boot is {n_boot}, level {level}; they must be 100 or more, and between 0 and 1.")
     groups = np.arange(len(X)) if groups is None else np.asarray(groups)
     if groups.shape != X.shape[:1] or (groups == groups[0]).all():
-        raise ValueError(f"groups have shape {groups.shape} and {len(np.unique(groups))} values; they must name one of "
-                         f"2 groups or more for each of {len(X)} queries.")
+        raise ValueError(
+            f"groups have shape {groups.shape} and {len(np.unique(groups))} values; they must name one of "
+            f"2 groups or more for each of {len(X)} queries."
+        )
     names, group = np.unique(groups, return_inverse=True)
     sizes, sums = np.bincount(group), np.zeros((len(names), X.shape[1]))
     np.add.at(sums, group, X)

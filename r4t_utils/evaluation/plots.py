@@ -31,7 +31,8 @@ def _png(figure: Figure) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure.savefig(full, format="png", dpi=DPI)
     PIL.Image.open(full).convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE).save(
-        small, format="png", optimize=True)
+        small, format="png", optimize=True
+    )
     return small.getvalue()
 
 
@@ -64,8 +65,12 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     whole = paths.run_results(args.profile, args.dataset)
     folders = [whole, whole.with_name(f"{whole.name}-subset")]
-    drawn = [(name, folder) for folder in folders for name, entry in FIGURES.items()
-             if all((folder / csv).is_file() for csv in entry.csvs)]
+    drawn = [
+        (name, folder)
+        for folder in folders
+        for name, entry in FIGURES.items()
+        if all((folder / csv).is_file() for csv in entry.csvs)
+    ]
     if not drawn:
         sys.exit(f"{whole} holds no recorded results; run `make reproduce` for that profile and data first.")
     for name, folder in drawn:

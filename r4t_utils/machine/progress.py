@@ -68,8 +68,18 @@ class Bar:
 
     def _emit(self, last: str = "") -> None:
         self.shown = time.monotonic()
-        self._show({"id": id(self), "pid": os.getpid(), "label": self.label, "n": self.n, "total": self.total,
-                    "elapsed": self.shown - self.began, "postfix": self.postfix, "last": last})
+        self._show(
+            {
+                "id": id(self),
+                "pid": os.getpid(),
+                "label": self.label,
+                "n": self.n,
+                "total": self.total,
+                "elapsed": self.shown - self.began,
+                "postfix": self.postfix,
+                "last": last,
+            }
+        )
 
 
 def _short(value) -> str:
@@ -81,8 +91,9 @@ def _seconds(seconds: float) -> str:
 
 
 def _meter(event: dict, columns: int = 100) -> str:
-    return tqdm.format_meter(event["n"], event["total"], event["elapsed"], prefix=event["label"],
-                             postfix=event["postfix"], ncols=columns)
+    return tqdm.format_meter(
+        event["n"], event["total"], event["elapsed"], prefix=event["label"], postfix=event["postfix"], ncols=columns
+    )
 
 
 def _columns() -> int:

@@ -19,12 +19,14 @@ class Folm:
         if self.tokenizer.chat_template is None:
             return f"{TASK_TOKEN[task]} {query}"
         content = INSTRUCTION[task].format(k=self.settings.k) + FORMAT.format(query=query)
-        return self.tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False,
-                                                  add_generation_prompt=True, enable_thinking=False)
+        return self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
 
     @torch.inference_mode()
-    def complete(self, prompts: list[str], temperature: float, seed: int, batch_size: int = 256,
-                 label: str = "") -> list[str]:
+    def complete(
+        self, prompts: list[str], temperature: float, seed: int, batch_size: int = 256, label: str = ""
+    ) -> list[str]:
         """One sampled completion for each prompt, in order; the same seed gives the same completions."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
@@ -40,18 +42,34 @@ class Folm:
         return answers
 
     def _generate(self, prompts: list[str], temperature: float) -> list[str]:
-        tokens = self.tokenizer(prompts, padding=True, padding_side="left", add_special_tokens=False,
-                                return_tensors="pt").to(self.model.device)
-        ids = self.model.generate(**tokens, do_sample=True, temperature=temperature, top_k=0,
-                                  top_p=self.settings.top_p, max_new_tokens=self.settings.max_new_tokens,
-                                  pad_token_id=self.tokenizer.pad_token_id)
-        completions = ids[:, tokens["input_ids"].shape[1]:]
+        tokens = self.tokenizer(
+            prompts, padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt"
+        ).to(self.model.device)
+        ids = self.model.generate(
+            **tokens,
+            do_sample=True,
+            temperature=temperature,
+            top_k=0,
+            top_p=self.settings.top_p,
+            max_new_tokens=self.settings.max_new_tokens,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        completions = ids[:, tokens["input_ids"].shape[1] :]
         ends = torch.as_tensor([self.tokenizer.eos_token_id, self.tokenizer.pad_token_id], device=completions.device)
         ended = torch.isin(completions, ends).long().cumsum(1) > 0
         return [self.tokenizer.decode(row[~done]) for row, done in zip(completions, ended)]
 
-    def fan_out(self, task: str, queries: list[str], n: int = 1, *, temperature: float | None = None, seed: int,
-                label: str = "", batch_size: int = 256) -> list[list[Fanout]]:
+    def fan_out(
+        self,
+        task: str,
+        queries: list[str],
+        n: int = 1,
+        *,
+        temperature: float | None = None,
+        seed: int,
+        label: str = "",
+        batch_size: int = 256,
+    ) -> list[list[Fanout]]:
         """n parsed fan-outs for each query: ``answer[i][j]``."""
         prompts = [self.prompt(task, query) for query in queries for _ in range(n)]
         temperature = self.settings.temperature if temperature is None else temperature
@@ -89,10 +107,11 @@ class Folm:
                 model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
-            raise ValueError(f"no policy can be loaded from {str(folder)!r} ({reason}); "
-                             f"folm.policy={settings.policy!r} must be small, a local folder with a model, or the "
-                             "id of one on the hub, which takes network access or a copy in the hub's cache; correct it"
-                             ) from error
+            raise ValueError(
+                f"no policy can be loaded from {str(folder)!r} ({reason}); "
+                f"folm.policy={settings.policy!r} must be small, a local folder with a model, or the "
+                "id of one on the hub, which takes network access or a copy in the hub's cache; correct it"
+            ) from error
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return cls(model.to(device()), tokenizer, settings)

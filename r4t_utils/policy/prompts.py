@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 # Our wording of the paper's Appendix prompts: up to k queries that stay on topic, reasoning first, then JSON.
 INSTRUCTION = {
     "oar": "You help a search engine explore a broad request. Write {k} search queries that each take the request in a "
-           "direction of its own and stay on its topic: keep its words and change or add one to three of them.",
+    "direction of its own and stay on its topic: keep its words and change or add one to three of them.",
     "wscr": "You help a search engine put an outfit together. Write {k} search queries, each for one item, so that the "
-            "items found make one outfit for the request: different garments and accessories that go together.",
+    "items found make one outfit for the request: different garments and accessories that go together.",
 }
-FORMAT = ("\nThink inside <think></think> first. Then give the queries as a JSON list of strings, in this form: "
-          '<queries>["...", "..."]</queries>\n\nRequest: {query}')
+FORMAT = (
+    "\nThink inside <think></think> first. Then give the queries as a JSON list of strings, in this form: "
+    '<queries>["...", "..."]</queries>\n\nRequest: {query}'
+)
 
 CLOSE = '"}</queries>'
 TASK_TOKEN = {"oar": "<outfits>", "wscr": "<items>"}

@@ -115,8 +115,19 @@ def align(Q, z_q, present=None, repeated=None) -> np.ndarray:
     return _set_mean(np.where(present, cosine, WORST_COSINE), repeated)
 
 
-def composite(nearest_distance, C, Q, z_q, *, lambda_g=0.6, lambda_d=0.2, lambda_a=0.2,
-              diversity="vendi", present=None, repeated=None) -> Reward:
+def composite(
+    nearest_distance,
+    C,
+    Q,
+    z_q,
+    *,
+    lambda_g=0.6,
+    lambda_d=0.2,
+    lambda_a=0.2,
+    diversity="vendi",
+    present=None,
+    repeated=None,
+) -> Reward:
     """Reward of OAR fan-outs, Eq. 1: lambda_g r_ground + lambda_d r_div + lambda_a r_align.
 
     nearest_distance: (..., k); C: (..., k, d) the representative (top-1) content of each sub-query;

@@ -31,14 +31,25 @@ class SetReward:
     def __call__(self, completions: list[str], query: list[str], reference=None, **_) -> list[float]:
         fanouts = [parse(text, self.k) for text in completions]
         well_formed = np.array([not fanout.fault for fanout in fanouts])
-        total, parts = self.score(query, [fanout.queries if not fanout.fault else [] for fanout in fanouts], reference,
-                                  [fanout.stutters for fanout in fanouts])
-        self.rows.append({"reward": total.mean(), "reward_std": _group_std(total, self.settings.group),
-                          **{name: values.mean() for name, values in parts.items()}, "well_formed": well_formed.mean()})
+        total, parts = self.score(
+            query,
+            [fanout.queries if not fanout.fault else [] for fanout in fanouts],
+            reference,
+            [fanout.stutters for fanout in fanouts],
+        )
+        self.rows.append(
+            {
+                "reward": total.mean(),
+                "reward_std": _group_std(total, self.settings.group),
+                **{name: values.mean() for name, values in parts.items()},
+                "well_formed": well_formed.mean(),
+            }
+        )
         return total.tolist()
 
-    def score(self, query: list[str], fanouts: list[list[str]], reference=None,
-              stutters=None) -> tuple[np.ndarray, dict]:
+    def score(
+        self, query: list[str], fanouts: list[list[str]], reference=None, stutters=None
+    ) -> tuple[np.ndarray, dict]:
         """Reward (n,) of parsed fan-outs ([] = malformed), and its components; ``stutters`` as in ``Fanout``."""
         present = _flags([[True] * len(fanout) for fanout in fanouts], self.k)
         flat = [sub or "?" for fanout in fanouts for sub in (*fanout, *[""] * (self.k - len(fanout)))]
@@ -50,12 +61,23 @@ class SetReward:
             counts = present & ~_flags(stutters, self.k) if stutters and s.repeats == "once" else present
             covered = rewards.coverage(reference, [np.where(c[:, None], i, -1) for c, i in zip(counts, ids)])
             return np.where(present.any(1), covered, [-1 / len(Y) for Y in reference]), {}
-        repeated = None if s.repeats == "printed" else _flags(
-            [[sub in fanout[:i] for i, sub in enumerate(fanout)] for fanout in fanouts], self.k)
+        repeated = (
+            None
+            if s.repeats == "printed"
+            else _flags([[sub in fanout[:i] for i, sub in enumerate(fanout)] for fanout in fanouts], self.k)
+        )
         reward = rewards.composite(
-            distance[:, 0].reshape(present.shape), self.index.vectors[ids[..., 0]], Q, self.encoder.text(query),
-            lambda_g=s.lambda_g, lambda_d=s.lambda_d, lambda_a=s.lambda_a, diversity=s.diversity,
-            present=present, repeated=repeated)
+            distance[:, 0].reshape(present.shape),
+            self.index.vectors[ids[..., 0]],
+            Q,
+            self.encoder.text(query),
+            lambda_g=s.lambda_g,
+            lambda_d=s.lambda_d,
+            lambda_a=s.lambda_a,
+            diversity=s.diversity,
+            present=present,
+            repeated=repeated,
+        )
         formed = present.any(1)
         total = np.where(formed, reward.total, min(0.0, reward.total[formed].min(initial=0.0)))
         return total, {"ground": reward.ground, "div": reward.div, "align": reward.align}

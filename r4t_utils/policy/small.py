@@ -57,20 +57,30 @@ def small_policy(queries: dict[str, list[str]], settings, seed: int) -> tuple[Fo
             query = " ".join(rng.choice(words, rng.integers(1, 6)))
         else:
             query = queries[task][rng.integers(len(queries[task]))]
-        lessons["fan-outs"].append((f"{TASK_TOKEN[task]} {query}",
-                                    frame(warmup.fanout(task, query, settings.k, rng))))
+        lessons["fan-outs"].append((f"{TASK_TOKEN[task]} {query}", frame(warmup.fanout(task, query, settings.k, rng))))
     tokenizer = _tokenizer([text for rows in lessons.values() for row in rows for text in row], settings)
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=settings.hidden,
-        intermediate_size=settings.hidden,  # narrow: this task needs layers that look up, more than ones that know
-        num_hidden_layers=settings.layers, num_attention_heads=settings.heads,
-        num_key_value_heads=KEY_VALUE_HEADS,
-        tie_word_embeddings=True, initializer_range=0.06,  # the usual 0.02 learns to copy a query's words far later
-        max_position_embeddings=settings.max_prompt_tokens + settings.max_new_tokens,
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
-    data = {name: Dataset.from_dict({"prompt": [p for p, _ in rows], "completion": [c for _, c in rows]})
-            for name, rows in lessons.items() if rows}
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=settings.hidden,
+            intermediate_size=settings.hidden,  # narrow: this task needs layers that look up, more than ones that know
+            num_hidden_layers=settings.layers,
+            num_attention_heads=settings.heads,
+            num_key_value_heads=KEY_VALUE_HEADS,
+            tie_word_embeddings=True,
+            initializer_range=0.06,  # the usual 0.02 learns to copy a query's words far later
+            max_position_embeddings=settings.max_prompt_tokens + settings.max_new_tokens,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    data = {
+        name: Dataset.from_dict({"prompt": [p for p, _ in rows], "completion": [c for _, c in rows]})
+        for name, rows in lessons.items()
+        if rows
+    }
     return Folm(model, tokenizer, settings), data
 
 
@@ -85,12 +95,19 @@ def _tokenizer(texts: list[str], settings):
     tokenizer.decoder = decoders.Metaspace()
     pieces = [*(number(i) for i in range(settings.k)), NEXT, CLOSE, *TASK_TOKEN.values()]
     words = [re.sub("|".join(map(re.escape, pieces)), " ", text) for text in texts]
-    tokenizer.train_from_iterator(words, trainers.BpeTrainer(
-        vocab_size=settings.vocab_size - len(pieces), special_tokens=["<pad>", "<eos>", "<unk>"], show_progress=False,
-        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789-'&")))
+    tokenizer.train_from_iterator(
+        words,
+        trainers.BpeTrainer(
+            vocab_size=settings.vocab_size - len(pieces),
+            special_tokens=["<pad>", "<eos>", "<unk>"],
+            show_progress=False,
+            initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789-'&"),
+        ),
+    )
     tokenizer.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in pieces])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>",
-                                   padding_side="left")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left"
+    )
 
 
 def warm_up(policy: Folm, data, settings, seed: int, folder: Path, label: str = "warm-up") -> list[dict]:
@@ -99,10 +116,18 @@ def warm_up(policy: Folm, data, settings, seed: int, folder: Path, label: str = 
 
     with quiet():
         config = SFTConfig(
-            output_dir=str(folder), num_train_epochs=settings.warmup_epochs, learning_rate=settings.warmup_lr,
-            per_device_train_batch_size=settings.warmup_batch, lr_scheduler_type="cosine", warmup_steps=0.05,
-            adam_beta2=0.98, completion_only_loss=True, logging_steps=10,
-            max_length=settings.max_prompt_tokens + settings.max_new_tokens, **trainer_defaults(seed))
+            output_dir=str(folder),
+            num_train_epochs=settings.warmup_epochs,
+            learning_rate=settings.warmup_lr,
+            per_device_train_batch_size=settings.warmup_batch,
+            lr_scheduler_type="cosine",
+            warmup_steps=0.05,
+            adam_beta2=0.98,
+            completion_only_loss=True,
+            logging_steps=10,
+            max_length=settings.max_prompt_tokens + settings.max_new_tokens,
+            **trainer_defaults(seed),
+        )
         trainer = SFTTrainer(policy.model, args=config, train_dataset=data, processing_class=policy.tokenizer)
         watch = Watch(trainer, label)
         trainer.train()

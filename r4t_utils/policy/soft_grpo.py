@@ -50,8 +50,9 @@ def soft_terms(log_pi, log_pi_old, beta1: float, beta2: float) -> torch.Tensor:
     return beta1 * log_rho.exp() * log_rho + beta2 * -log_pi
 
 
-def train(policy: Folm, task: str, queries: list[str], reward: SetReward, settings, seed: int, folder: Path,
-          references=None) -> list[dict]:
+def train(
+    policy: Folm, task: str, queries: list[str], reward: SetReward, settings, seed: int, folder: Path, references=None
+) -> list[dict]:
     """Tune ``policy`` in place by Soft-GRPO. Returns a row a step: reward, spread, components, entropy, clipped share.
 
     Args:
@@ -66,26 +67,50 @@ def train(policy: Folm, task: str, queries: list[str], reward: SetReward, settin
         rows["reference"] = [list(map(int, reference)) for reference in references]
     with quiet():
         config = GRPOConfig(
-            output_dir=str(folder), max_steps=settings.steps, learning_rate=settings.learning_rate,
-            adam_beta1=0.9, adam_beta2=0.95, lr_scheduler_type="linear",
+            output_dir=str(folder),
+            max_steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            adam_beta1=0.9,
+            adam_beta2=0.95,
+            lr_scheduler_type="linear",
             warmup_steps=min(5, settings.steps // 4),
-            per_device_train_batch_size=micro, gradient_accumulation_steps=completions // micro,
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=completions // micro,
             steps_per_generation=completions // micro * settings.steps_per_generation,
             num_iterations=settings.num_iterations,
-            num_generations=settings.group, epsilon=settings.clip, beta=settings.reference_kl, scale_rewards="group",
-            loss_type="dapo", temperature=settings.temperature, max_completion_length=policy.settings.max_new_tokens,
-            top_p=policy.settings.top_p, top_k=0, max_grad_norm=1.0, logging_steps=1, shuffle_dataset=True,
-            **trainer_defaults(seed))
-        trainer = SoftGRPOTrainer(policy.model, reward_funcs=reward, args=config, train_dataset=Dataset.from_dict(rows),
-                                  processing_class=policy.tokenizer, beta1=settings.beta1, beta2=settings.beta2)
+            num_generations=settings.group,
+            epsilon=settings.clip,
+            beta=settings.reference_kl,
+            scale_rewards="group",
+            loss_type="dapo",
+            temperature=settings.temperature,
+            max_completion_length=policy.settings.max_new_tokens,
+            top_p=policy.settings.top_p,
+            top_k=0,
+            max_grad_norm=1.0,
+            logging_steps=1,
+            shuffle_dataset=True,
+            **trainer_defaults(seed),
+        )
+        trainer = SoftGRPOTrainer(
+            policy.model,
+            reward_funcs=reward,
+            args=config,
+            train_dataset=Dataset.from_dict(rows),
+            processing_class=policy.tokenizer,
+            beta1=settings.beta1,
+            beta2=settings.beta2,
+        )
         watch = Watch(trainer, f"Soft-GRPO, {task}", shown="reward")
         before = {name: p.detach().clone() for name, p in policy.model.named_parameters() if p.requires_grad}
         if not before:
             raise ValueError("the policy has no trainable parameter; load a LoRA adapter with is_trainable=True")
         trainer.train()
     if all(torch.equal(before[name], p) for name, p in policy.model.named_parameters() if name in before):
-        raise ValueError(f"{settings.steps} steps moved no weight: every group had equal rewards (all completions "
-                         "malformed or truncated?); raise folm.max_new_tokens or warm the policy up for longer")
+        raise ValueError(
+            f"{settings.steps} steps moved no weight: every group had equal rewards (all completions "
+            "malformed or truncated?); raise folm.max_new_tokens or warm the policy up for longer"
+        )
     return _curves(watch.rows, reward.rows, settings)
 
 
@@ -95,6 +120,13 @@ def _curves(logged: list[dict], scored: list[dict], settings) -> list[dict]:
     rows, tokens = [], float("nan")
     for row in (row for row in logged if "entropy" in row):
         tokens = row.get("completions/mean_length", tokens)  # logged by the steps that sample
-        rows.append({"step": row["step"], **scored[min((row["step"] - 1) // updates, len(scored) - 1)],
-                     "entropy": row["entropy"], "clipped": row["clip_ratio/region_mean"], "tokens": tokens})
+        rows.append(
+            {
+                "step": row["step"],
+                **scored[min((row["step"] - 1) // updates, len(scored) - 1)],
+                "entropy": row["entropy"],
+                "clipped": row["clip_ratio/region_mean"],
+                "tokens": tokens,
+            }
+        )
     return rows

@@ -29,8 +29,10 @@ class Pairs:
         folder.mkdir(parents=True, exist_ok=True)
         for i in range(0, len(self.z_q), SHARD):
             rows = slice(i, i + SHARD)
-            save_file({"z_q": self.z_q[rows], "targets": self.targets[rows], "counts": self.counts[rows]},
-                      folder / f"shard-{i // SHARD:04d}.safetensors")
+            save_file(
+                {"z_q": self.z_q[rows], "targets": self.targets[rows], "counts": self.counts[rows]},
+                folder / f"shard-{i // SHARD:04d}.safetensors",
+            )
 
     @classmethod
     def load(cls, folder: Path) -> "Pairs":
@@ -38,8 +40,9 @@ class Pairs:
         return cls(*(np.concatenate([shard[key] for shard in shards]) for key in ("z_q", "targets", "counts")))
 
 
-def synthesise(policy: Folm, task: str, queries: list[str], encoder, index: Index, settings,
-               seed: int) -> tuple[Pairs, Counter]:
+def synthesise(
+    policy: Folm, task: str, queries: list[str], encoder, index: Index, settings, seed: int
+) -> tuple[Pairs, Counter]:
     """Draw fan-outs for every query and build its targets.
 
     OAR rows are the embeddings of the retrieved (top-1) collections, WSCR rows those of the sub-queries. Malformed
@@ -52,12 +55,21 @@ def synthesise(policy: Folm, task: str, queries: list[str], encoder, index: Inde
     Raises ValueError when no query has a well-formed fan-out.
     """
     F, L, k = settings.fanouts_per_query, settings.slots, policy.settings.k
-    drawn = policy.fan_out(task, queries, F, temperature=settings.temperature, seed=seed,
-                           batch_size=settings.batch_size, label=f"fan-outs, {task}")
+    drawn = policy.fan_out(
+        task,
+        queries,
+        F,
+        temperature=settings.temperature,
+        seed=seed,
+        batch_size=settings.batch_size,
+        label=f"fan-outs, {task}",
+    )
     outcome = Counter(fanout.fault or "kept" for group in drawn for fanout in group)
     if not outcome["kept"]:
-        raise ValueError(f"none of {F * len(queries)} fan-outs is well formed: {dict(outcome)}; tune the policy longer "
-                         "or raise folm.max_new_tokens")
+        raise ValueError(
+            f"none of {F * len(queries)} fan-outs is well formed: {dict(outcome)}; tune the policy longer "
+            "or raise folm.max_new_tokens"
+        )
     good = [[fanout.queries for fanout in group if not fanout.fault] for group in drawn]
     texts = [sub for group in good for fanout in group for sub in fanout]
     directions = encoder.text(texts, label=f"directions, {task}")

@@ -32,17 +32,29 @@ def execute(stage: str, run: Context) -> tuple[float, float]:
     done, failed = (f(run.profile, run.label, stage) for f in (paths.executed, paths.failed))
     running.parent.mkdir(parents=True, exist_ok=True)
     # The data folder travels by the environment, so that no machine's paths end up in a saved notebook.
-    values = {"profile": run.profile, "dataset": run.dataset, "data_dir": "", "seed": run.seed,
-              "overrides": run.overrides}
+    values = {
+        "profile": run.profile,
+        "dataset": run.dataset,
+        "data_dir": "",
+        "seed": run.seed,
+        "overrides": run.overrides,
+    }
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch, PeakMemory() as memory:
         events = Path(scratch) / "progress.jsonl"
         try:
             with _environment(run, events), Follower(events):
-                _in_thread(papermill.execute_notebook, str(paths.notebook(stage)), str(running),
-                           parameters=values, kernel_name="python3", cwd=str(paths.ROOT),
-                           progress_bar=False, log_output=False,
-                           extra_arguments=["--log-level=CRITICAL"])  # or each kernel warns of its sockets
+                _in_thread(
+                    papermill.execute_notebook,
+                    str(paths.notebook(stage)),
+                    str(running),
+                    parameters=values,
+                    kernel_name="python3",
+                    cwd=str(paths.ROOT),
+                    progress_bar=False,
+                    log_output=False,
+                    extra_arguments=["--log-level=CRITICAL"],
+                )  # or each kernel warns of its sockets
         except Exception as error:
             failed.parent.mkdir(parents=True, exist_ok=True)
             if running.is_file():
@@ -82,9 +94,13 @@ def _environment(run: Context, events: Path):
     """What the kernel inherits; absolute, since a kernel starts in the project's root."""
     python_path = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
     changed = {
-        "R4T_ARTIFACTS": str(paths.artifacts()), "R4T_RESULTS": str(paths.results()),
-        "R4T_NOTEBOOKS": str(paths.notebooks()), "R4T_DATA_DIR": str(run.data_dir or ""),
-        "R4T_PROGRESS": str(events), "PYTHONPATH": python_path, "PYTHONHASHSEED": "0",
+        "R4T_ARTIFACTS": str(paths.artifacts()),
+        "R4T_RESULTS": str(paths.results()),
+        "R4T_NOTEBOOKS": str(paths.notebooks()),
+        "R4T_DATA_DIR": str(run.data_dir or ""),
+        "R4T_PROGRESS": str(events),
+        "PYTHONPATH": python_path,
+        "PYTHONHASHSEED": "0",
         "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not one that the user has elsewhere
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # or each kernel prints a debugger warning
     }

@@ -132,8 +132,11 @@ def code_hash(notebook: Path) -> str:
             continue
         text = file.read_text(encoding="utf-8")
         tree = _parsed(text)
-        named = {p.name: file_hash(p) for p in sorted(file.parent.iterdir())
-                 if p.suffix in (".yaml", ".json") and p.name in text}
+        named = {
+            p.name: file_hash(p)
+            for p in sorted(file.parent.iterdir())
+            if p.suffix in (".yaml", ".json") and p.name in text
+        }
         found[module] = [ast.dump(tree), named]
         package = module if file.name == "__init__.py" else module.rpartition(".")[0]
         waiting.extend(_imports(tree, package))
@@ -181,8 +184,12 @@ def provenance() -> dict:
             pass
     torch = sys.modules.get("torch")
     gpu = torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
-    hardware = {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
-                else os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 1e9, 1), "gpu": gpu}
+    hardware = {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpu": gpu,
+    }
     return {"versions": versions, "commit": _commit(), "hardware": hardware}
 
 
@@ -200,8 +207,9 @@ def _commit() -> str | None:
     git = ["git", "-C", str(paths.ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        changes = subprocess.run([*git, "status", "--porcelain", "-uno", "--", ".", ":!results"],
-                                 capture_output=True, text=True)
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "-uno", "--", ".", ":!results"], capture_output=True, text=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return head.stdout.strip() + ("+" if changes.stdout.strip() else "")

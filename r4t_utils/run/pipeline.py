@@ -34,16 +34,21 @@ def check(stages, run: Context, only: bool) -> None:
         names = sorted(publish.parameters(publish.read(paths.notebook(stage))))
         if names != sorted(publish.PARAMETERS):
             found = ", ".join(names) or "nothing"
-            raise SettingsError(f"{stage}.ipynb: its parameters cell sets {found}; it must set "
-                                f"{', '.join(publish.PARAMETERS)} to plain literals")
+            raise SettingsError(
+                f"{stage}.ipynb: its parameters cell sets {found}; it must set "
+                f"{', '.join(publish.PARAMETERS)} to plain literals"
+            )
     if only:
         artifacts.require_inputs(stages[0], run, outdated)
 
 
 def reproduce(run: Context, stages=tuple(STAGES), only: bool = False) -> int:
     """Runs the stages that are not fresh (with `only`, the one given in any case); returns an exit status."""
-    print(f"profile {run.profile}, data {run.label}, seed {run.seed}"
-          + (f", with {run.overrides}" if run.overrides else ""), flush=True)
+    print(
+        f"profile {run.profile}, data {run.label}, seed {run.seed}"
+        + (f", with {run.overrides}" if run.overrides else ""),
+        flush=True,
+    )
     ran = {}
     for place, stage in enumerate(stages, 1):
         reason = "asked for" if only else outdated(stage, run)
@@ -82,12 +87,22 @@ def _record(run: Context, ran: dict) -> None:
     made = {stage: manifests.read(run.folder(stage)) for stage in usable}
     kept = ("digest", "inputs", "code", "data", "results", "summary", "wall_time_s", "commit")
     latest = manifests.provenance() if not made else made[usable[-1]]
-    manifests.write_text(paths.manifest(run.results), manifests.to_json({
-        "profile": run.profile, "dataset": run.dataset, "label": run.label, "seed": run.seed,
-        "overrides": run.overrides, "settings": run.settings.section_dict(),
-        "versions": latest["versions"], "hardware": latest["hardware"],
-        "stages": {stage: {key: manifest[key] for key in kept} for stage, manifest in made.items()},
-    }))
+    manifests.write_text(
+        paths.manifest(run.results),
+        manifests.to_json(
+            {
+                "profile": run.profile,
+                "dataset": run.dataset,
+                "label": run.label,
+                "seed": run.seed,
+                "overrides": run.overrides,
+                "settings": run.settings.section_dict(),
+                "versions": latest["versions"],
+                "hardware": latest["hardware"],
+                "stages": {stage: {key: manifest[key] for key in kept} for stage, manifest in made.items()},
+            }
+        ),
+    )
 
 
 def _summarise(ran: dict) -> None:

@@ -47,11 +47,17 @@ def load(profile: str, overrides: str = "") -> Settings:
         section, key = name.split(".")
         is_text = _fields(SECTIONS[section])[key].type is str
         given[section][key] = text if is_text else _plain(name, text)
-    settings = Settings(**{
-        section: kind(**{key: _checked(f"{section}.{key}", field, given[section][key])
-                         for key, field in _fields(kind).items()})
-        for section, kind in SECTIONS.items()
-    })
+    settings = Settings(
+        **{
+            section: kind(
+                **{
+                    key: _checked(f"{section}.{key}", field, given[section][key])
+                    for key, field in _fields(kind).items()
+                }
+            )
+            for section, kind in SECTIONS.items()
+        }
+    )
     check_consistency(settings)
     return settings
 
@@ -59,7 +65,7 @@ def load(profile: str, overrides: str = "") -> Settings:
 def parse(overrides: str) -> dict[str, str]:
     """{"rl.steps": "20"} from "rl.steps=20"; SettingsError on a bad form, an unknown or a repeated name."""
     if not isinstance(overrides, str):
-        raise SettingsError(f"overrides={overrides!r} is not text; write it as \"rl.steps=20 folm.k=8\"")
+        raise SettingsError(f'overrides={overrides!r} is not text; write it as "rl.steps=20 folm.k=8"')
     try:
         words = shlex.split(overrides)
     except ValueError as error:

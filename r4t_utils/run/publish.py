@@ -49,8 +49,9 @@ def parameters(notebook: dict, tag: str = "parameters") -> dict:
     if len(cells) != 1:
         return {}
     try:
-        return {statement.targets[0].id: ast.literal_eval(statement.value)
-                for statement in ast.parse(source(cells[0])).body}
+        return {
+            statement.targets[0].id: ast.literal_eval(statement.value) for statement in ast.parse(source(cells[0])).body
+        }
     except (SyntaxError, ValueError, AttributeError):
         return {}
 
@@ -92,15 +93,16 @@ def merged(executed: Path, committed: Path) -> dict:
             raise PublishError(f"{executed.name}: cell {cell['id']} failed or was not run; run it again")
         count += 1  # as if the injected parameters had not been a cell of their own
         cell["execution_count"] = count
-        cell["outputs"] = [{**o, "execution_count": count} if "execution_count" in o else o
-                           for o in done["outputs"]]
+        cell["outputs"] = [{**o, "execution_count": count} if "execution_count" in o else o for o in done["outputs"]]
     return clean(target)
 
 
 def main() -> int:
     try:
-        notebooks = {committed: merged(paths.executed(*DEFAULT, committed.stem), committed)
-                     for committed in sorted(paths.notebooks().glob("0*.ipynb"))}
+        notebooks = {
+            committed: merged(paths.executed(*DEFAULT, committed.stem), committed)
+            for committed in sorted(paths.notebooks().glob("0*.ipynb"))
+        }
     except PublishError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -37,8 +37,9 @@ class Context:
         return " ".join(words)
 
 
-def context(profile: str = "cpu", dataset: str = "sample", data_dir: str = "", seed: int = 0,
-            overrides: str = "") -> Context:
+def context(
+    profile: str = "cpu", dataset: str = "sample", data_dir: str = "", seed: int = 0, overrides: str = ""
+) -> Context:
     """Checks the parameters of a run. An empty `data_dir` falls back on $R4T_DATA_DIR where one is needed.
 
     Raises SettingsError, naming the value, the rule and the remedy.
@@ -49,8 +50,9 @@ def context(profile: str = "cpu", dataset: str = "sample", data_dir: str = "", s
     if type(seed) is not int or not 0 <= seed < 2**32:
         raise SettingsError(f"seed={seed!r} is not a whole number from 0 to 2**32 - 1")
     folder = _data_folder(dataset, data_dir)
-    return Context(profile, dataset, folder, seed, " ".join(overrides.split()), settings,
-                   datasets.label(dataset, folder))
+    return Context(
+        profile, dataset, folder, seed, " ".join(overrides.split()), settings, datasets.label(dataset, folder)
+    )
 
 
 def _data_folder(dataset: str, data_dir: str) -> Path | None:
@@ -58,15 +60,18 @@ def _data_folder(dataset: str, data_dir: str) -> Path | None:
         raise SettingsError(f"data_dir={data_dir!r} is not text; give a folder, or an empty text for none")
     if dataset == "sample":
         if data_dir:
-            raise SettingsError(f"data_dir={str(data_dir)!r} is not used by dataset='sample', which is "
-                                "generated; leave it empty or choose another dataset")
+            raise SettingsError(
+                f"data_dir={str(data_dir)!r} is not used by dataset='sample', which is "
+                "generated; leave it empty or choose another dataset"
+            )
         return None
     given = str(data_dir) or os.environ.get("R4T_DATA_DIR", "")
     if not given:
-        raise SettingsError(f"data_dir is empty, but dataset={dataset!r} is read from a folder; give "
-                            "data_dir (DATA_DIR=... with make) or set $R4T_DATA_DIR")
+        raise SettingsError(
+            f"data_dir is empty, but dataset={dataset!r} is read from a folder; give "
+            "data_dir (DATA_DIR=... with make) or set $R4T_DATA_DIR"
+        )
     folder = Path(given).expanduser()
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
-        raise SettingsError(f"data_dir={given!r} is not a folder that can be read; check its name and "
-                            "permissions")
+        raise SettingsError(f"data_dir={given!r} is not a folder that can be read; check its name and permissions")
     return folder.resolve()

@@ -36,9 +36,7 @@ STAGES = {
         ("folm", "rl", "synthesis", "diffusion", "evaluation"),
         ("01_data_curation", "02_rl_fanout", "03_pair_synthesis", "04_diffusion_training"),
     ),
-    "06_latency_study": Stage(
-        ("latency", "diffusion"), ("01_data_curation", "02_rl_fanout", "04_diffusion_training")
-    ),
+    "06_latency_study": Stage(("latency", "diffusion"), ("01_data_curation", "02_rl_fanout", "04_diffusion_training")),
 }
 
 
@@ -96,8 +94,9 @@ def require_inputs(stage: str, run: Context, judge=problem) -> None:
     for need in STAGES[stage].needs:
         reason = judge(need, run)
         if reason:
-            raise ArtifactError(f"{stage} needs {need} of {run.profile}/{run.label}, but {reason}; "
-                                f"run `{run.command(need[:2])}` first")
+            raise ArtifactError(
+                f"{stage} needs {need} of {run.profile}/{run.label}, but {reason}; run `{run.command(need[:2])}` first"
+            )
 
 
 def _data(stage: str, run: Context) -> str:
@@ -108,8 +107,7 @@ def _data(stage: str, run: Context) -> str:
         raise ArtifactError(f"data_dir holds a file that cannot be read ({error}); restore it") from None
 
 
-def begin(stage: str, *, profile: str, dataset: str, data_dir: str = "", seed: int = 0,
-          overrides: str = "") -> "Run":
+def begin(stage: str, *, profile: str, dataset: str, data_dir: str = "", seed: int = 0, overrides: str = "") -> "Run":
     """Opens a stage: checks its parameters and inputs, then makes an empty folder to work in.
 
     Raises SettingsError or ArtifactError (both ValueError) before any work, leaving everything as it was.
@@ -184,12 +182,21 @@ class Run:
 
         self._require_open("a manifest")
         manifest = {
-            "stage": self.stage, "profile": self.profile, "dataset": self.dataset, "label": self.label,
-            "seed": self.seed, "overrides": self.context.overrides,
+            "stage": self.stage,
+            "profile": self.profile,
+            "dataset": self.dataset,
+            "label": self.label,
+            "seed": self.seed,
+            "overrides": self.context.overrides,
             "settings": self.settings.section_dict(STAGES[self.stage].sections),
-            "inputs": self._inputs, "data": self._data, "code": self._code,
-            "files": manifests.folder_hashes(self._work), "results": self._recorded, "summary": summary,
-            "wall_time_s": round(time.monotonic() - self._began, 1), **manifests.provenance(),
+            "inputs": self._inputs,
+            "data": self._data,
+            "code": self._code,
+            "files": manifests.folder_hashes(self._work),
+            "results": self._recorded,
+            "summary": summary,
+            "wall_time_s": round(time.monotonic() - self._began, 1),
+            **manifests.provenance(),
         }
         manifest["digest"] = manifests.digest(manifest)
         manifests.write_text(paths.manifest(self._work), manifests.to_json(manifest))

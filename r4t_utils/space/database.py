@@ -44,5 +44,8 @@ class Database:
     @classmethod
     def load(cls, folder: Path) -> "Database":
         vectors = load_file(folder / "vectors.safetensors")
-        return cls(Corpus.load(folder / "corpus"), DualEncoder.load(folder / "encoder"),
-                   *(Index(np.ascontiguousarray(vectors[name])) for name in ("collections", "items")))
+        return cls(
+            Corpus.load(folder / "corpus"),
+            DualEncoder.load(folder / "encoder"),
+            *(Index(np.ascontiguousarray(vectors[name])) for name in ("collections", "items")),
+        )

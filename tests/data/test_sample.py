@@ -93,9 +93,7 @@ def test_queries_are_unique_short_and_of_every_family(corpus):
     for split in SPLITS:
         assert set(corpus.queries("oar", split).family) == FAMILIES
     text = " ".join(corpus.oar["query"])
-    assert "{" not in text and not any(
-        f" {maker} " in f" {text} " for maker in world()["makers"]
-    )  # no brands
+    assert "{" not in text and not any(f" {maker} " in f" {text} " for maker in world()["makers"])  # no brands
 
 
 def test_every_broad_query_has_members_and_interpretations(corpus):
@@ -244,15 +242,9 @@ def test_the_profiles_ask_for_what_the_world_can_give(profile):
 
 def test_too_many_queries_for_the_world(corpus):
     rng = np.random.default_rng(0)
-    with pytest.raises(
-        ValueError, match=r"corpus\.n_wscr_queries=5000, but .* only \d+ distinct ones: lower it"
-    ):
-        outfit_queries(
-            {**world(), "pair_templates": ["{style} outfit"]}, corpus.items, corpus.collections, 5000, rng
-        )
-    with pytest.raises(
-        ValueError, match=r"corpus\.n_oar_queries=60, but .* only \d+ distinct ones: lower it"
-    ):
+    with pytest.raises(ValueError, match=r"corpus\.n_wscr_queries=5000, but .* only \d+ distinct ones: lower it"):
+        outfit_queries({**world(), "pair_templates": ["{style} outfit"]}, corpus.items, corpus.collections, 5000, rng)
+    with pytest.raises(ValueError, match=r"corpus\.n_oar_queries=60, but .* only \d+ distinct ones: lower it"):
         broad_queries({**world(), "families": {"seasons": ["{season} look"]}}, corpus.collections, 60, rng)
 
 
@@ -279,9 +271,7 @@ def test_collection_texts_are_the_titles_in_order(corpus):
 def test_queries_of_a_split(corpus):
     parts = [corpus.queries("oar", split) for split in SPLITS]
     assert sum(map(len, parts)) == 2400 and all(part.index.equals(pd.RangeIndex(len(part))) for part in parts)
-    assert set(corpus.queries("wscr", "test")["query"]) == set(
-        corpus.wscr["query"][corpus.wscr.split == "test"]
-    )
+    assert set(corpus.queries("wscr", "test")["query"]) == set(corpus.wscr["query"][corpus.wscr.split == "test"])
     with pytest.raises(ValueError, match="split 'valid' is not one of train, validation, test"):
         corpus.queries("oar", "valid")
 

@@ -7,9 +7,7 @@ from r4t_utils.data.splits import LARGEST, near_duplicate_groups, split_811
 from r4t_utils.data.text import topic_words
 
 WORDS = ["boho", "beach", "beaches", "winter", "cosy", "look", "for", "the", "party", "gig", "red"]
-queries = st.lists(
-    st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join), min_size=1, max_size=15
-)
+queries = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join), min_size=1, max_size=15)
 
 
 @pytest.mark.parametrize(

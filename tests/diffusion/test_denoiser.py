@@ -28,8 +28,12 @@ def test_preconditioning_equals_that_of_diffusers(sigma):
     level = torch.tensor(sigma)
     c_skip, c_out, c_in, c_noise = Denoiser(SMALL).precondition(level)
     zero, one = torch.zeros(()), torch.ones(())
-    expected = (oracle.precondition_outputs(one, zero, level), oracle.precondition_outputs(zero, one, level),
-                oracle.precondition_inputs(one, level), oracle.precondition_noise(level))
+    expected = (
+        oracle.precondition_outputs(one, zero, level),
+        oracle.precondition_outputs(zero, one, level),
+        oracle.precondition_inputs(one, level),
+        oracle.precondition_noise(level),
+    )
     for ours, theirs in zip((c_skip, c_out, c_in, c_noise), expected):
         assert ours.item() == pytest.approx(float(theirs), rel=1e-5)
 
@@ -153,9 +157,15 @@ def test_settings_give_the_sizes():
     assert config == DenoiserConfig(8, 32, 48, 4, 2, 0.0, 0.2, 0.35, 1e-3, 40.0)
 
 
-@pytest.mark.parametrize("change, named", [
-    ({"heads": 5}, "hidden=32 is not a multiple of heads=5"), ({"layers": 0}, "layers=0"),
-    ({"dropout": 1.0}, "dropout=1.0"), ({"sigma_max": 1e-5}, "must be below")])
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"heads": 5}, "hidden=32 is not a multiple of heads=5"),
+        ({"layers": 0}, "layers=0"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"sigma_max": 1e-5}, "must be below"),
+    ],
+)
 def test_bad_sizes_are_refused(change, named):
     with pytest.raises(ValueError, match=named):
         DenoiserConfig(**{"d": 8, "hidden": 32, "heads": 4, **change})
@@ -164,10 +174,14 @@ def test_bad_sizes_are_refused(change, named):
 def test_wrong_shapes_are_named():
     denoiser = awake()
     Z, sigma, z_q = inputs()
-    for arguments, named in (((Z[0], sigma, z_q), "Z has shape"), ((Z[..., :7], sigma, z_q), "Z has shape"),
-                             ((Z, sigma[:2], z_q), "sigma has shape"), ((Z, sigma), "one row for each"),
-                             ((Z, sigma, z_q[:2]), "one row for each"),
-                             ((Z, sigma, z_q[:, :4]), "z_q has shape")):
+    for arguments, named in (
+        ((Z[0], sigma, z_q), "Z has shape"),
+        ((Z[..., :7], sigma, z_q), "Z has shape"),
+        ((Z, sigma[:2], z_q), "sigma has shape"),
+        ((Z, sigma), "one row for each"),
+        ((Z, sigma, z_q[:2]), "one row for each"),
+        ((Z, sigma, z_q[:, :4]), "z_q has shape"),
+    ):
         with pytest.raises(ValueError, match=named):
             denoiser(*arguments)
 

@@ -26,8 +26,9 @@ def draws(sampler, steps, n=20_000):
     return solve(gaussian, torch.randn(n, 3, generator=generator), SCHEDULE, sampler, steps, generator)
 
 
-@pytest.mark.parametrize("sampler, steps, tolerance", [
-    ("sde", 256, 0.02), ("ode", 256, 0.02), ("dpm", 16, 0.02), ("dpm", 8, 0.04)])
+@pytest.mark.parametrize(
+    "sampler, steps, tolerance", [("sde", 256, 0.02), ("ode", 256, 0.02), ("dpm", 16, 0.02), ("dpm", 8, 0.04)]
+)
 def test_samplers_recover_mean_and_covariance(sampler, steps, tolerance):
     x = draws(sampler, steps)
     torch.testing.assert_close(x.mean(dim=0), MEAN, rtol=0, atol=tolerance)
@@ -49,10 +50,18 @@ def to_network(oracle, x, sigma):
     return (gaussian(x, sigma) - c_skip * x) / c_out
 
 
-@pytest.mark.parametrize("sampler, oracle", [
-    ("ode", EDMEulerScheduler(sigma_min=0.005, sigma_max=40.0, sigma_data=0.5)),
-    ("dpm", EDMDPMSolverMultistepScheduler(sigma_min=0.05, sigma_max=40.0, sigma_data=0.5,
-                                           sigma_schedule="exponential", solver_order=2))])
+@pytest.mark.parametrize(
+    "sampler, oracle",
+    [
+        ("ode", EDMEulerScheduler(sigma_min=0.005, sigma_max=40.0, sigma_data=0.5)),
+        (
+            "dpm",
+            EDMDPMSolverMultistepScheduler(
+                sigma_min=0.05, sigma_max=40.0, sigma_data=0.5, sigma_schedule="exponential", solver_order=2
+            ),
+        ),
+    ],
+)
 @pytest.mark.parametrize("steps", [2, 8, 20])
 def test_ode_solvers_equal_those_of_diffusers(sampler, oracle, steps):
     noise = torch.randn(64, 3, generator=torch.Generator().manual_seed(1))
@@ -87,8 +96,12 @@ def test_the_paper_s_sampler_takes_512_evaluations():
 
 
 def seeded(denoiser, z_q, **settings):
-    return sample(denoiser, z_q, 4, **{"sampler": "dpm", "steps": 5, "guidance": 0.0,
-                                       "generator": torch.Generator().manual_seed(3), **settings})
+    return sample(
+        denoiser,
+        z_q,
+        4,
+        **{"sampler": "dpm", "steps": 5, "guidance": 0.0, "generator": torch.Generator().manual_seed(3), **settings},
+    )
 
 
 def test_without_guidance_only_the_conditional_model_counts():
@@ -135,9 +148,15 @@ def test_sde_agrees_with_the_exact_answer_more_closely_with_more_steps():
     assert (many - COVARIANCE).abs().max() < (few - COVARIANCE).abs().max()
 
 
-@pytest.mark.parametrize("change, named", [
-    ({"sampler": "heun"}, "sampler='heun'.*sde, ode, dpm"), ({"steps": 0}, "steps=0"),
-    ({"guidance": -0.5}, "guidance=-0.5"), ({"guidance": math.nan}, "guidance=nan")])
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"sampler": "heun"}, "sampler='heun'.*sde, ode, dpm"),
+        ({"steps": 0}, "steps=0"),
+        ({"guidance": -0.5}, "guidance=-0.5"),
+        ({"guidance": math.nan}, "guidance=nan"),
+    ],
+)
 def test_bad_arguments_are_refused(change, named):
     with pytest.raises(ValueError, match=named):
         seeded(awake(), torch.randn(2, 8), **change)

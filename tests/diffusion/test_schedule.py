@@ -62,11 +62,16 @@ def test_sigma_is_the_cosine_schedule():
     torch.testing.assert_close(1 / (1 + schedule.sigma(t) ** 2), torch.cos(1.5 * t) ** 2)
 
 
-@pytest.mark.parametrize("settings, named", [
-    ({"sigma_data": 0.0}, "sigma_data=0.0"), ({"sigma_min": -1.0}, "sigma_min=-1.0"),
-    ({"sigma_max": math.inf}, "sigma_max=inf"), ({"sigma_data": math.nan}, "sigma_data=nan"),
-    ({"sigma_min": 7.05}, "must be below"),  # below 80 but above 80 times sigma_data
-])
+@pytest.mark.parametrize(
+    "settings, named",
+    [
+        ({"sigma_data": 0.0}, "sigma_data=0.0"),
+        ({"sigma_min": -1.0}, "sigma_min=-1.0"),
+        ({"sigma_max": math.inf}, "sigma_max=inf"),
+        ({"sigma_data": math.nan}, "sigma_data=nan"),
+        ({"sigma_min": 7.05}, "must be below"),  # below 80 but above 80 times sigma_data
+    ],
+)
 def test_bad_levels_are_refused(settings, named):
     with pytest.raises(ValueError, match=named):
         TangentSchedule(**settings)
@@ -74,8 +79,14 @@ def test_bad_levels_are_refused(settings, named):
 
 def test_times_and_levels_outside_the_range_are_refused():
     schedule = TangentSchedule()
-    for call, value in ((schedule.sigma, -0.01), (schedule.sigma, 1.01), (schedule.slope, 2.0),
-                        (schedule.inverse, 7.2), (schedule.inverse, -0.1), (schedule.sigma, math.nan)):
+    for call, value in (
+        (schedule.sigma, -0.01),
+        (schedule.sigma, 1.01),
+        (schedule.slope, 2.0),
+        (schedule.inverse, 7.2),
+        (schedule.inverse, -0.1),
+        (schedule.sigma, math.nan),
+    ):
         with pytest.raises(ValueError, match="must lie in"):
             call(torch.tensor(value))
 
@@ -118,8 +129,9 @@ def test_grids_equal_those_of_diffusers(rho, shape):
     schedule = TangentSchedule()
     oracle = EDMEulerScheduler(sigma_min=1e-3, sigma_max=schedule.top, sigma_data=0.088, sigma_schedule=shape)
     oracle.set_timesteps(12)
-    torch.testing.assert_close(schedule.grid(12, end=1e-3, rho=rho).float(), oracle.sigmas[:-1].float(),
-                               rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        schedule.grid(12, end=1e-3, rho=rho).float(), oracle.sigmas[:-1].float(), rtol=1e-4, atol=1e-6
+    )
 
 
 @given(st.integers(2, 300), st.sampled_from([1.0, 7.0, math.inf]))
@@ -130,8 +142,10 @@ def test_grids_fall_from_the_top_to_the_end(steps, rho):
     assert sigmas[0].item() == pytest.approx(7.04) and sigmas[-1].item() == pytest.approx(0.00088)
 
 
-@pytest.mark.parametrize("arguments, named", [
-    ({"steps": 0}, "steps=0"), ({"steps": 4, "end": 8.0}, "end=8.0"), ({"steps": 4, "rho": 0.5}, "rho=0.5")])
+@pytest.mark.parametrize(
+    "arguments, named",
+    [({"steps": 0}, "steps=0"), ({"steps": 4, "end": 8.0}, "end=8.0"), ({"steps": 4, "rho": 0.5}, "rho=0.5")],
+)
 def test_bad_grids_are_refused(arguments, named):
     with pytest.raises(ValueError, match=named):
         TangentSchedule().grid(**arguments)

@@ -14,8 +14,17 @@ SMALL = DenoiserConfig(d=8, hidden=32, mlp=64, heads=4, layers=2, dropout=0.1, s
 
 
 def settings(**change):
-    return SimpleNamespace(**{"steps": 12, "batch_size": 16, "peak_lr": 3e-3, "warmup_steps": 3, "ema": 0.9,
-                              "condition_drop": 0.1, **change})
+    return SimpleNamespace(
+        **{
+            "steps": 12,
+            "batch_size": 16,
+            "peak_lr": 3e-3,
+            "warmup_steps": 3,
+            "ema": 0.9,
+            "condition_drop": 0.1,
+            **change,
+        }
+    )
 
 
 def unit(*shape, seed=0):
@@ -48,8 +57,13 @@ def test_the_best_linear_guess_scores_one_at_every_level():
     generator = torch.Generator().manual_seed(0)
     Z = 0.35 * torch.randn(4000, 4, 8, generator=generator)
     for level in (1e-3, 0.35, 10.0):
-        loss = set_loss(Denoiser(SMALL).eval(), Z, unit(4000, 8), torch.full((4000,), level),
-                        torch.randn(Z.shape, generator=generator))
+        loss = set_loss(
+            Denoiser(SMALL).eval(),
+            Z,
+            unit(4000, 8),
+            torch.full((4000,), level),
+            torch.randn(Z.shape, generator=generator),
+        )
         assert loss.mean().item() == pytest.approx(1.0, abs=0.02)
 
 
@@ -74,8 +88,14 @@ def test_training_leaves_the_average_of_its_steps():
     seen, averages = [], []
     denoiser = Denoiser(SMALL)
     recursion = weights(denoiser).clone()
-    train(denoiser, unit(4, 8, 8), unit(4, 8), settings(steps=4), eval_every=1,
-          on_eval=lambda step, ema: (seen.append(weights(denoiser)), averages.append(weights(ema))))
+    train(
+        denoiser,
+        unit(4, 8, 8),
+        unit(4, 8),
+        settings(steps=4),
+        eval_every=1,
+        on_eval=lambda step, ema: (seen.append(weights(denoiser)), averages.append(weights(ema))),
+    )
     for step in range(4):
         decay = (1 + step) / (10 + step)
         recursion = decay * recursion + (1 - decay) * seen[step]
@@ -97,13 +117,29 @@ def test_only_valid_fanouts_are_drawn_and_all_of_them():
 def test_a_mixture_is_learnt():
     """Two queries with two sets each, of two rows: every sample is one whole set of the query asked for."""
     z_q, sets = torch.eye(8)[:2], torch.eye(8).view(2, 2, 2, 8)
-    config = DenoiserConfig(d=8, hidden=48, mlp=96, heads=4, layers=2, dropout=0.0, attention_dropout=0.0,
-                            sigma_data=0.35, sigma_min=0.01, sigma_max=40.0)
+    config = DenoiserConfig(
+        d=8,
+        hidden=48,
+        mlp=96,
+        heads=4,
+        layers=2,
+        dropout=0.0,
+        attention_dropout=0.0,
+        sigma_data=0.35,
+        sigma_min=0.01,
+        sigma_max=40.0,
+    )
     denoiser = Denoiser(config)
-    history = train(denoiser, sets, z_q, settings(steps=500, batch_size=64, peak_lr=4e-3, warmup_steps=50,
-                                                  ema=0.98))
-    x = sample(denoiser, z_q.repeat_interleave(100, 0), 2, sampler="dpm", steps=10, guidance=0.1,
-               generator=torch.Generator().manual_seed(0))
+    history = train(denoiser, sets, z_q, settings(steps=500, batch_size=64, peak_lr=4e-3, warmup_steps=50, ema=0.98))
+    x = sample(
+        denoiser,
+        z_q.repeat_interleave(100, 0),
+        2,
+        sampler="dpm",
+        steps=10,
+        guidance=0.1,
+        generator=torch.Generator().manual_seed(0),
+    )
     distance, row = torch.cdist(x, sets.reshape(1, 8, 8)).min(dim=2)  # (200, 2)
     whole = (row[:, 0] // 2 == row[:, 1] // 2) & (row[:, 0] != row[:, 1])
     right = row // 4 == torch.arange(2).repeat_interleave(100)[:, None]
@@ -115,8 +151,7 @@ def test_a_mixture_is_learnt():
 
 def test_rows_are_permuted_within_their_sets(monkeypatch):
     sets, seen = unit(1, 5, 8), []
-    monkeypatch.setattr(training, "set_loss",
-                        lambda denoiser, Z, *rest: seen.append(Z) or set_loss(denoiser, Z, *rest))
+    monkeypatch.setattr(training, "set_loss", lambda denoiser, Z, *rest: seen.append(Z) or set_loss(denoiser, Z, *rest))
     train(Denoiser(SMALL), sets, unit(1, 8), settings(steps=1, batch_size=40))
     order = torch.cdist(seen[0], sets.expand(40, 5, 8)).argmin(dim=2)
     assert (order.sort(dim=1).values == torch.arange(5)).all() and len(order.unique(dim=0)) > 20
@@ -124,6 +159,7 @@ def test_rows_are_permuted_within_their_sets(monkeypatch):
 
 def test_queries_are_dropped_as_often_as_asked():
     """Where they are always dropped they cannot matter."""
+
     def run(z_q, drop):
         denoiser = Denoiser(SMALL)
         train(denoiser, unit(4, 3, 8), z_q, settings(condition_drop=drop))
@@ -158,20 +194,28 @@ def test_the_seed_decides_the_run_and_the_caller_s_randomness_is_left_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("targets, z_q, counts, named", [
-    (unit(4, 8), unit(4, 8), None, "must be"), (unit(4, 3, 8), unit(5, 8), None, "must be"),
-    (unit(4, 2, 3, 8), unit(4, 8), [1, 2, 3, 0], "counts"), (unit(4, 2, 3, 8), unit(4, 8), [1, 2], "counts"),
-    (unit(4, 2, 3, 8), unit(4, 8), [0, 0, 0, 0], "no query"), (unit(4, 3, 7), unit(4, 7), None, "must be"),
-])
+@pytest.mark.parametrize(
+    "targets, z_q, counts, named",
+    [
+        (unit(4, 8), unit(4, 8), None, "must be"),
+        (unit(4, 3, 8), unit(5, 8), None, "must be"),
+        (unit(4, 2, 3, 8), unit(4, 8), [1, 2, 3, 0], "counts"),
+        (unit(4, 2, 3, 8), unit(4, 8), [1, 2], "counts"),
+        (unit(4, 2, 3, 8), unit(4, 8), [0, 0, 0, 0], "no query"),
+        (unit(4, 3, 7), unit(4, 7), None, "must be"),
+    ],
+)
 def test_bad_data_are_refused(targets, z_q, counts, named):
     with pytest.raises(ValueError, match=named):
         train(Denoiser(SMALL), targets, z_q, settings(), counts=counts)
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"batch_size": 0}, {"warmup_steps": -1}, {"peak_lr": 0.0},
-                                    {"ema": 1.5}, {"condition_drop": -0.1}])
+@pytest.mark.parametrize(
+    "change",
+    [{"steps": 0}, {"batch_size": 0}, {"warmup_steps": -1}, {"peak_lr": 0.0}, {"ema": 1.5}, {"condition_drop": -0.1}],
+)
 def test_bad_settings_are_refused(change):
-    (name, value), = change.items()
+    ((name, value),) = change.items()
     with pytest.raises(ValueError, match=f"{name}={value}"):
         train(Denoiser(SMALL), unit(4, 3, 8), unit(4, 8), settings(**change))
 

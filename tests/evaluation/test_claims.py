@@ -33,10 +33,15 @@ def test_verdict_needs_the_whole_interval_on_one_side(x, y, threshold):
 def scores(n=200, seed=0, **means):
     """Per-query scores around a mean for every row of the tables; `means` is task_score=5 means."""
     rng = np.random.default_rng(seed)
-    base = {"oar_groundedness": [.5, .5, .5, .5, .5], "oar_diversity": [.2, .3, .4, .6, .58],
-            "oar_alignment": [.4, .4, .4, .4, .38], "oar_average": [.37, .4, .43, .5, .49],
-            "wscr_recall": [.1, .1, .1, .3, .2], "wscr_hit": [.2, .3, .3, .5, .4],
-            "wscr_vendi": [.3, .3, .3, .3, .4]}
+    base = {
+        "oar_groundedness": [0.5, 0.5, 0.5, 0.5, 0.5],
+        "oar_diversity": [0.2, 0.3, 0.4, 0.6, 0.58],
+        "oar_alignment": [0.4, 0.4, 0.4, 0.4, 0.38],
+        "oar_average": [0.37, 0.4, 0.43, 0.5, 0.49],
+        "wscr_recall": [0.1, 0.1, 0.1, 0.3, 0.2],
+        "wscr_hit": [0.2, 0.3, 0.3, 0.5, 0.4],
+        "wscr_vendi": [0.3, 0.3, 0.3, 0.3, 0.4],
+    }
     out = {"oar": {m: {} for m in METHODS}, "wscr": {m: {} for m in METHODS}}
     for key, values in {**base, **means}.items():
         task, score = key.split("_")
@@ -51,14 +56,14 @@ def verdicts(**means):
 
 def test_each_claim_follows_its_own_scores():
     assert verdicts() == {f"C{i}": "holds" for i in range(1, 7)}
-    assert verdicts(oar_average=[.5, .4, .43, .5, .49])["C1"] == "does not hold"
-    assert verdicts(oar_average=[.37, .4, .4, .5, .49])["C2"] == "undecided"
-    assert verdicts(oar_average=[.37, .4, .6, .5, .49])["C3"] == "does not hold"
-    assert verdicts(oar_alignment=[.4, .4, .4, .4, .2])["C4"] == "does not hold"  # diversity kept
-    assert verdicts(oar_alignment=[.4, .4, .4, .4, .36])["C4"] == "undecided"
-    assert verdicts(wscr_recall=[.1, .1, .1, .15, .12])["C5"] == "does not hold"  # a rise, but no doubling
-    assert verdicts(wscr_recall=[.1, .1, .1, .3, .4])["C6"] == "does not hold"
-    assert verdicts(wscr_vendi=[.3, .3, .3, .4, .3])["C6"] == "does not hold"
+    assert verdicts(oar_average=[0.5, 0.4, 0.43, 0.5, 0.49])["C1"] == "does not hold"
+    assert verdicts(oar_average=[0.37, 0.4, 0.4, 0.5, 0.49])["C2"] == "undecided"
+    assert verdicts(oar_average=[0.37, 0.4, 0.6, 0.5, 0.49])["C3"] == "does not hold"
+    assert verdicts(oar_alignment=[0.4, 0.4, 0.4, 0.4, 0.2])["C4"] == "does not hold"  # diversity kept
+    assert verdicts(oar_alignment=[0.4, 0.4, 0.4, 0.4, 0.36])["C4"] == "undecided"
+    assert verdicts(wscr_recall=[0.1, 0.1, 0.1, 0.15, 0.12])["C5"] == "does not hold"  # a rise, but no doubling
+    assert verdicts(wscr_recall=[0.1, 0.1, 0.1, 0.3, 0.4])["C6"] == "does not hold"
+    assert verdicts(wscr_vendi=[0.3, 0.3, 0.3, 0.4, 0.3])["C6"] == "does not hold"
 
 
 def test_verdicts_that_other_machines_are_held_to_are_clear_in_the_recorded_run():
@@ -66,8 +71,11 @@ def test_verdicts_that_other_machines_are_held_to_are_clear_in_the_recorded_run(
     assert claims.REPRODUCED
     for name in claims.REPRODUCED:
         deciding = [part for part in rows[name]["parts"] if part["decides"]]
-        clear = [min(abs(part[end] - part["threshold"]) for end in ("low", "high")) > (part["high"] - part["low"]) / 2
-                 for part in deciding if part["verdict"] == rows[name]["verdict"]]
+        clear = [
+            min(abs(part[end] - part["threshold"]) for end in ("low", "high")) > (part["high"] - part["low"]) / 2
+            for part in deciding
+            if part["verdict"] == rows[name]["verdict"]
+        ]
         # One clear failure settles a claim; to hold, all of its tests must be clear.
         assert any(clear) if rows[name]["verdict"] == "does not hold" else len(clear) == len(deciding) and all(clear)
 
@@ -88,16 +96,20 @@ def test_rows_show_the_paper_beside_ours():
 
 @pytest.mark.parametrize("folm, want", [(13.0, "holds"), (12.2, "undecided"), (10.0, "does not hold")])
 def test_latency_claim_uses_the_widest_ratio_of_quartiles(folm, want):
-    frame = pd.DataFrame([
-        {"path": path, "part": part, "batch": b, "n": 7, "median": m, "q25": 0.98 * m, "q75": 1.02 * m}
-        for part, slower in (("fan-out", 1), ("from text", 2), ("with search", 3))
-        for path, m in ((FOLM, folm), (DIFFUSION, slower)) for b in (1, 64)])
+    frame = pd.DataFrame(
+        [
+            {"path": path, "part": part, "batch": b, "n": 7, "median": m, "q25": 0.98 * m, "q75": 1.02 * m}
+            for part, slower in (("fan-out", 1), ("from text", 2), ("with search", 3))
+            for path, m in ((FOLM, folm), (DIFFUSION, slower))
+            for b in (1, 64)
+        ]
+    )
     got = claims.latency_ratio(frame, 64)
     (ratio, low, high, n), *others = got.values()
     assert [other.mean for other in others] == pytest.approx([folm / 2, folm / 3])  # reported, and decide nothing
     assert ratio == pytest.approx(folm) and n == 7
     assert (low, high) == pytest.approx((folm * 0.98 / 1.02, folm * 1.02 / 0.98))
-    row, = claims.table({"C9": got})
+    (row,) = claims.table({"C9": got})
     assert row["verdict"] == want and row["paper"] == "12-20x"
     assert row["ours"].startswith(f"fan-out {folm:.2f}x [")  # and the spans that decide nothing
     assert f"; from text {folm / 2:.2f}x [" in row["ours"] and f"; with search {folm / 3:.2f}x [" in row["ours"]
@@ -126,8 +138,10 @@ def test_paper_value_finds_the_comparable_cell():
 
 def test_near_duplicate_queries_are_resampled_together():
     once = scores(n=40)
-    eight_times = {task: {m: {key: np.repeat(v, 8) for key, v in s.items()} for m, s in methods.items()}
-                   for task, methods in once.items()}
+    eight_times = {
+        task: {m: {key: np.repeat(v, 8) for key, v in s.items()} for m, s in methods.items()}
+        for task, methods in once.items()
+    }
     groups = {task: np.repeat(np.arange(40), 8) for task in once}
     want, got = claims.measure(once, 400, 0), claims.measure(eight_times, 400, 0, groups)
     for claim, tests in want.items():
@@ -137,18 +151,29 @@ def test_near_duplicate_queries_are_resampled_together():
 
 def test_metric_row_is_in_the_papers_units():
     row = claims.metric_row("wscr", FOLM, "recall", np.full(20, 0.25), 200, seed=0)
-    assert row == {"task": "wscr", "method": FOLM, "metric": "recall", "mean": 25.0, "low": 25.0,
-                   "high": 25.0, "n": 20, "paper": 16.9}
+    assert row == {
+        "task": "wscr",
+        "method": FOLM,
+        "metric": "recall",
+        "mean": 25.0,
+        "low": 25.0,
+        "high": 25.0,
+        "n": 20,
+        "paper": 16.9,
+    }
     assert claims.metric_row("oar", FOLM, "reward", np.full(20, 1.5), 200, 0, percent=False)["mean"] == 1.5
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: claims.verdict(float("nan"), 1.0), "NaN"),
-    (lambda: claims.verdict(2.0, 1.0), "low"),
-    (lambda: claims.table({"C8": {}}), "C8"),
-    (lambda: claims.table({"C6": {"recall, R4T-FOLM - R4T-Diffusion": (0, 0, 0, 9)}}), "vendi"),
-    (lambda: claims.measure({"oar": {}}, 400, 0), "oar/Zero-shot/average"),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: claims.verdict(float("nan"), 1.0), "NaN"),
+        (lambda: claims.verdict(2.0, 1.0), "low"),
+        (lambda: claims.table({"C8": {}}), "C8"),
+        (lambda: claims.table({"C6": {"recall, R4T-FOLM - R4T-Diffusion": (0, 0, 0, 9)}}), "vendi"),
+        (lambda: claims.measure({"oar": {}}, 400, 0), "oar/Zero-shot/average"),
+    ],
+)
 def test_bad_input_names_the_value_and_the_rule(call, words):
     with pytest.raises(ValueError, match=words):
         call()

@@ -43,6 +43,7 @@ def test_cuda_work_is_waited_for_before_and_after(monkeypatch):
 
 def walk(**naps):
     """A path whose steps sleep for so many seconds a query."""
+
     def steps(batch):
         for name, nap in naps.items():
             time.sleep(nap * batch)
@@ -51,10 +52,14 @@ def walk(**naps):
     return steps
 
 
-PATHS = {"R4T-FOLM": walk(write=0.002, search=0.001),
-         "R4T-Diffusion": walk(encode=0.0001, denoise=0.0002, search=0.001)}
-PARTS = {"fan-out": {"R4T-FOLM": ["write"], "R4T-Diffusion": ["denoise"]},
-         "with search": {"R4T-FOLM": ["write", "search"], "R4T-Diffusion": ["encode", "denoise", "search"]}}
+PATHS = {
+    "R4T-FOLM": walk(write=0.002, search=0.001),
+    "R4T-Diffusion": walk(encode=0.0001, denoise=0.0002, search=0.001),
+}
+PARTS = {
+    "fan-out": {"R4T-FOLM": ["write"], "R4T-Diffusion": ["denoise"]},
+    "with search": {"R4T-FOLM": ["write", "search"], "R4T-Diffusion": ["encode", "denoise", "search"]},
+}
 NFE = {"R4T-FOLM": 80, "R4T-Diffusion": 16}
 
 
@@ -70,13 +75,16 @@ def test_sweep_adds_up_the_steps_of_each_part():
     assert set(frame[frame.path == "R4T-FOLM"].nfe) == {80}
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: latency.interleaved({"a": int}, repeats=0, warmup=0), "repeats is 0"),
-    (lambda: latency.interleaved({}, 1, 0), "empty"),
-    (lambda: latency.sweep(PATHS, PARTS, NFE, [0], 1, 0), "batch_sizes"),
-    (lambda: latency.sweep(PATHS, PARTS, {"R4T-FOLM": 80}, [1], 1, 0), "R4T-Diffusion"),
-    (lambda: latency.sweep(PATHS, {"x": {"R4T-FOLM": ["nap"]}}, NFE, [1], 1, 0), "nap"),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: latency.interleaved({"a": int}, repeats=0, warmup=0), "repeats is 0"),
+        (lambda: latency.interleaved({}, 1, 0), "empty"),
+        (lambda: latency.sweep(PATHS, PARTS, NFE, [0], 1, 0), "batch_sizes"),
+        (lambda: latency.sweep(PATHS, PARTS, {"R4T-FOLM": 80}, [1], 1, 0), "R4T-Diffusion"),
+        (lambda: latency.sweep(PATHS, {"x": {"R4T-FOLM": ["nap"]}}, NFE, [1], 1, 0), "nap"),
+    ],
+)
 def test_bad_input_names_the_value_and_the_rule(call, words):
     with pytest.raises(ValueError, match=words):
         call()

@@ -124,8 +124,9 @@ def test_groups_of_unlike_sizes_are_resampled_whole():
     values, groups = rng.normal(size=40), rng.integers(0, 9, 40)
     got = metrics.bootstrap_interval(values, 5000, 2, groups)
     members = [values[groups == g] for g in np.unique(groups)]
-    draws = [np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]).mean()
-             for _ in range(5000)]
+    draws = [
+        np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]).mean() for _ in range(5000)
+    ]
     np.testing.assert_allclose(got[1:3], np.quantile(draws, [0.025, 0.975]), atol=0.03)
 
 
@@ -153,24 +154,27 @@ def test_paired_ratio_against_a_plain_loop():
     assert rare.high == np.inf and rare.mean == 2
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: metrics.bootstrap_interval([1.0], 1000, 0), "2 queries"),
-    (lambda: metrics.bootstrap_interval([1.0, np.nan], 1000, 0), "not finite"),
-    (lambda: metrics.bootstrap_interval([1.0, 2.0], 10, 0), "n_boot is 10"),
-    (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 7]), "1 values"),
-    (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 8, 9]), r"\(3,\)"),
-    (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, level=95), "level 95"),
-    (lambda: metrics.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0], 1000, 0), r"\(3,\)"),
-    (lambda: metrics.paired_ratio([1.0, 2.0], [0.0, 0.0], 1000, 0), "positive mean"),
-    (lambda: metrics.vendi_of_runs(np.zeros((2, 5, 10, 4))), "zero"),
-    (lambda: metrics.vendi_of_runs(np.ones((2, 1, 10, 4))), "2 runs"),
-    (lambda: metrics.subtopic_recall_at([0, 0], *judged_collection(0)[1:], 2), "different ids"),
-    (lambda: metrics.subtopic_recall_at([40], *judged_collection(0)[1:], 2), "below 40"),
-    (lambda: metrics.subtopic_recall_at([0], *judged_collection(0)[1:], 0), "k is 0"),
-    (lambda: metrics.subtopic_recall_at([0], np.eye(3, dtype=bool), np.zeros(3, bool), 1), "leave the query"),
-    (lambda: metrics.subtopic_recall_at([0], np.eye(3), np.ones(3, bool), 1), "bool"),
-    (lambda: metrics.alpha_ndcg_at([0], np.eye(3, dtype=bool), np.ones(3, bool), 1, alpha=2), "alpha is 2"),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: metrics.bootstrap_interval([1.0], 1000, 0), "2 queries"),
+        (lambda: metrics.bootstrap_interval([1.0, np.nan], 1000, 0), "not finite"),
+        (lambda: metrics.bootstrap_interval([1.0, 2.0], 10, 0), "n_boot is 10"),
+        (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 7]), "1 values"),
+        (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 8, 9]), r"\(3,\)"),
+        (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, level=95), "level 95"),
+        (lambda: metrics.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0], 1000, 0), r"\(3,\)"),
+        (lambda: metrics.paired_ratio([1.0, 2.0], [0.0, 0.0], 1000, 0), "positive mean"),
+        (lambda: metrics.vendi_of_runs(np.zeros((2, 5, 10, 4))), "zero"),
+        (lambda: metrics.vendi_of_runs(np.ones((2, 1, 10, 4))), "2 runs"),
+        (lambda: metrics.subtopic_recall_at([0, 0], *judged_collection(0)[1:], 2), "different ids"),
+        (lambda: metrics.subtopic_recall_at([40], *judged_collection(0)[1:], 2), "below 40"),
+        (lambda: metrics.subtopic_recall_at([0], *judged_collection(0)[1:], 0), "k is 0"),
+        (lambda: metrics.subtopic_recall_at([0], np.eye(3, dtype=bool), np.zeros(3, bool), 1), "leave the query"),
+        (lambda: metrics.subtopic_recall_at([0], np.eye(3), np.ones(3, bool), 1), "bool"),
+        (lambda: metrics.alpha_ndcg_at([0], np.eye(3, dtype=bool), np.ones(3, bool), 1, alpha=2), "alpha is 2"),
+    ],
+)
 def test_bad_input_names_the_value_and_the_rule(call, words):
     with pytest.raises(ValueError, match=words):
         call()

@@ -20,34 +20,73 @@ def tables():
     """Small results files in the recorded columns; WSCR has no reward terms, as in real runs."""
     wave = {task: 0.5 + 0.1 * np.sin(np.arange(10) + i) for i, task in enumerate(figures.TASKS)}
     per_step = [(task, step, wave[task][i]) for task in figures.TASKS for i, step in enumerate(STEPS)]
-    metrics = [(task, method, metric, 20.0 + 9 * i + j)
-               for task, names in figures.RESULT_PANELS.items() for i, method in enumerate(claims.METHODS)
-               for j, metric in enumerate(names)]
-    seconds = [(path, part, batch, batch * cost)
-               for path, cost in ((claims.FOLM, 0.2), (claims.DIFFUSION, 0.01))
-               for part in ("fan-out", "with search") for batch in (1, 2, 4, 8)]
+    metrics = [
+        (task, method, metric, 20.0 + 9 * i + j)
+        for task, names in figures.RESULT_PANELS.items()
+        for i, method in enumerate(claims.METHODS)
+        for j, metric in enumerate(names)
+    ]
+    seconds = [
+        (path, part, batch, batch * cost)
+        for path, cost in ((claims.FOLM, 0.2), (claims.DIFFUSION, 0.01))
+        for part in ("fan-out", "with search")
+        for batch in (1, 2, 4, 8)
+    ]
     return {
         "encoder_prefixes.csv": pd.DataFrame(
-            [{"prefix": p, "query": q, "recall_at_10": p / 200, "low": p / 200 - 0.05, "high": p / 200 + 0.05}
-             for q in ("item name", "outfit title") for p in (32, 64, 128)]),
+            [
+                {"prefix": p, "query": q, "recall_at_10": p / 200, "low": p / 200 - 0.05, "high": p / 200 + 0.05}
+                for q in ("item name", "outfit title")
+                for p in (32, 64, 128)
+            ]
+        ),
         "rl_curves.csv": pd.DataFrame(
-            [{"task": t, "step": s, "reward": w, "reward_std": 0.1, "entropy": 2 - w, "clipped": 0.0,
-              "tokens": 60, "well_formed": 0.99,
-              **dict.fromkeys(("ground", "div", "align"), w if t == "oar" else np.nan)}
-             for t, s, w in per_step]),
+            [
+                {
+                    "task": t,
+                    "step": s,
+                    "reward": w,
+                    "reward_std": 0.1,
+                    "entropy": 2 - w,
+                    "clipped": 0.0,
+                    "tokens": 60,
+                    "well_formed": 0.99,
+                    **dict.fromkeys(("ground", "div", "align"), w if t == "oar" else np.nan),
+                }
+                for t, s, w in per_step
+            ]
+        ),
         "diffusion_loss.csv": pd.DataFrame([{"task": t, "step": s, "loss": w} for t, s, w in per_step]),
         "diffusion_loss_by_sigma.csv": pd.DataFrame(
-            [{"task": t, "step": s, "sigma": x, "loss": w + x}
-             for t, s, w in per_step for x in (1e-4, 1e-2, 1, 80)]),
+            [{"task": t, "step": s, "sigma": x, "loss": w + x} for t, s, w in per_step for x in (1e-4, 1e-2, 1, 80)]
+        ),
         "diffusion_progress.csv": pd.DataFrame(
-            [{"task": t, "step": s, "distance": w, "vendi": 3 + w, "data_distance": 0.4, "data_vendi": 3.3}
-             for t, s, w in per_step]),
+            [
+                {"task": t, "step": s, "distance": w, "vendi": 3 + w, "data_distance": 0.4, "data_vendi": 3.3}
+                for t, s, w in per_step
+            ]
+        ),
         "metrics.csv": pd.DataFrame(
-            [{"task": t, "method": m, "metric": x, "mean": v, "low": v - 2, "high": v + 2, "n": 240,
-              "paper": claims.paper_value(t, m, x)} for t, m, x, v in metrics]),
+            [
+                {
+                    "task": t,
+                    "method": m,
+                    "metric": x,
+                    "mean": v,
+                    "low": v - 2,
+                    "high": v + 2,
+                    "n": 240,
+                    "paper": claims.paper_value(t, m, x),
+                }
+                for t, m, x, v in metrics
+            ]
+        ),
         "latency.csv": pd.DataFrame(
-            [{"path": p, "part": part, "batch": b, "median": v, "q25": v * 0.9, "q75": v * 1.1, "n": 7,
-              "nfe": 16} for p, part, b, v in seconds]),
+            [
+                {"path": p, "part": part, "batch": b, "median": v, "q25": v * 0.9, "q75": v * 1.1, "n": 7, "nfe": 16}
+                for p, part, b, v in seconds
+            ]
+        ),
     }
 
 
@@ -87,8 +126,14 @@ def test_results_puts_every_score_where_it_belongs():
     frame = tables()["metrics.csv"]
     figure = plots.FIGURES["results"].function(frame)
     panels = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
-    assert list(panels) == ["OAR: groundedness", "OAR: diversity", "OAR: alignment",
-                            "WSCR: recall", "WSCR: hit", "WSCR: Vendi"]
+    assert list(panels) == [
+        "OAR: groundedness",
+        "OAR: diversity",
+        "OAR: alignment",
+        "WSCR: recall",
+        "WSCR: hit",
+        "WSCR: Vendi",
+    ]
     assert [t.get_text() for t in panels["WSCR: recall"].get_yticklabels()] == list(claims.METHODS)
     drawn = {}
     for container in panels["WSCR: hit"].containers:

@@ -16,8 +16,7 @@ FIRST = (
     'stage.record("toy", {"seed": stage.seed})'
 )
 SECOND = (
-    'text = (stage.input("01_data_curation") / "numbers.json").read_text()\n'
-    'stage.path("copy.json").write_text(text)'
+    'text = (stage.input("01_data_curation") / "numbers.json").read_text()\nstage.path("copy.json").write_text(text)'
 )
 
 

@@ -93,9 +93,7 @@ def test_every_fault_is_named(text, fault):
 def test_lists_and_objects_of_more_are_cut_to_k():
     expected = Fanout(["red hat", "blue hat"], "")
     assert parse(block(["red hat", "blue  hat", "green hat"]), 2) == expected
-    assert (
-        parse(block({"9": "red hat", "1": "blue\nhat", "2": "green hat"}), 2) == expected
-    )  # in the order given
+    assert parse(block({"9": "red hat", "1": "blue\nhat", "2": "green hat"}), 2) == expected  # in the order given
 
 
 def test_a_number_said_twice_loses_no_query():
@@ -257,9 +255,7 @@ def test_fan_out_groups_n_answers_a_query(policy, monkeypatch):
 
 def test_fan_out_uses_the_settings_temperature_unless_told(policy, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        Folm, "complete", lambda self, prompts, temperature, *_: seen.append(temperature) or [""]
-    )
+    monkeypatch.setattr(Folm, "complete", lambda self, prompts, temperature, *_: seen.append(temperature) or [""])
     policy.fan_out("oar", ["x"], seed=0)
     policy.fan_out("oar", ["x"], temperature=0.3, seed=0)
     assert seen == [policy.settings.temperature, 0.3]
@@ -269,9 +265,7 @@ def test_fan_out_uses_the_settings_temperature_unless_told(policy, monkeypatch):
 
 
 def test_prompt_of_the_small_policy(policy):
-    assert (
-        policy.prompt("oar", "boho") == "<outfits> boho" and policy.prompt("wscr", "boho") == "<items> boho"
-    )
+    assert policy.prompt("oar", "boho") == "<outfits> boho" and policy.prompt("wscr", "boho") == "<items> boho"
     with pytest.raises(KeyError):
         policy.prompt("music", "boho")
 
@@ -293,8 +287,7 @@ def test_prompt_of_a_pretrained_policy_goes_through_its_chat_template(task, word
     assert chat.options == {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
     assert message["content"].endswith('Request: odd {query} "quote"')
     assert all(
-        part in message["content"]
-        for part in ("7 search queries", words, "<think></think>", "<queries>", "JSON")
+        part in message["content"] for part in ("7 search queries", words, "<think></think>", "<queries>", "JSON")
     )
 
 
@@ -324,8 +317,9 @@ def test_a_policy_that_cannot_be_found_is_named_with_the_remedy(policy, tmp_path
         Folm.load(tmp_path, settings)  # an empty folder
 
 
-@pytest.mark.parametrize("rank, gpu, dtype", [(0, True, torch.float32), (4, True, torch.bfloat16),
-                                              (4, False, torch.float32)])
+@pytest.mark.parametrize(
+    "rank, gpu, dtype", [(0, True, torch.float32), (4, True, torch.bfloat16), (4, False, torch.float32)]
+)
 def test_only_frozen_weights_are_loaded_in_16_bits(policy, tmp_path, monkeypatch, rank, gpu, dtype):
     monkeypatch.setattr(folm, "bf16", lambda: gpu)
     policy.save(tmp_path)

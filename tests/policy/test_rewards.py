@@ -118,20 +118,23 @@ def test_coverage_equals_set_arithmetic():
     np.testing.assert_array_equal(rewards.coverage([[3, 5]] * 2, [[-1, -1], [5, 5]]), [0, 0.5])
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: rewards.vendi(np.ones((3, 4))), "norm 2"),
-    (lambda: rewards.vendi(np.full((3, 4), np.nan)), "norm"),
-    (lambda: rewards.vendi(np.ones(4)), r"\(\.\.\., k, d\)"),
-    (lambda: rewards.vendi(np.eye(3), np.ones(3)), "bool"),
-    (lambda: rewards.ground([0.5, 2.5]), "2.5"),
-    (lambda: rewards.ground([0.5, 0.5], repeated=[0, 1]), "repeated is int"),
-    (lambda: rewards.ground([0.5, -0.1]), "-0.1"),
-    (lambda: rewards.align(np.eye(3), 2 * np.eye(3)[0]), "z_q"),
-    (lambda: rewards.composite(*fanouts(0), diversity="vendi/k"), "vendi_over_k"),
-    (lambda: rewards.composite(*fanouts(0), lambda_d=-1), "0 or more"),
-    (lambda: rewards.coverage([[]], [[1]]), "at least one"),
-    (lambda: rewards.coverage([[1], [2]], [[1]]), "one for each"),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: rewards.vendi(np.ones((3, 4))), "norm 2"),
+        (lambda: rewards.vendi(np.full((3, 4), np.nan)), "norm"),
+        (lambda: rewards.vendi(np.ones(4)), r"\(\.\.\., k, d\)"),
+        (lambda: rewards.vendi(np.eye(3), np.ones(3)), "bool"),
+        (lambda: rewards.ground([0.5, 2.5]), "2.5"),
+        (lambda: rewards.ground([0.5, 0.5], repeated=[0, 1]), "repeated is int"),
+        (lambda: rewards.ground([0.5, -0.1]), "-0.1"),
+        (lambda: rewards.align(np.eye(3), 2 * np.eye(3)[0]), "z_q"),
+        (lambda: rewards.composite(*fanouts(0), diversity="vendi/k"), "vendi_over_k"),
+        (lambda: rewards.composite(*fanouts(0), lambda_d=-1), "0 or more"),
+        (lambda: rewards.coverage([[]], [[1]]), "at least one"),
+        (lambda: rewards.coverage([[1], [2]], [[1]]), "one for each"),
+    ],
+)
 def test_bad_input_names_the_value_and_the_rule(call, words):
     with pytest.raises(ValueError, match=words):
         call()

@@ -55,9 +55,7 @@ def test_soft_terms_off_policy_are_those_of_equation_8(beta1, beta2):
 def test_expected_soft_terms_are_the_two_divergences():
     """Over samples of pi_old: beta1 KL(pi||old) + beta2 KL(old||pi), up to the entropy of old."""
     p, old = torch.tensor([0.5, 0.3, 0.2]).log(), torch.tensor([0.2, 0.2, 0.6]).log()
-    each = torch.stack(
-        [soft_terms(p[i].view(1, 1), old[i].view(1, 1), 0.7, 0.3).sum() for i in range(3)]
-    )
+    each = torch.stack([soft_terms(p[i].view(1, 1), old[i].view(1, 1), 0.7, 0.3).sum() for i in range(3)])
     forward, reverse = (p.exp() * (p - old)).sum(), (old.exp() * (old - p)).sum()
     entropy = -(old.exp() * old).sum()
     torch.testing.assert_close((old.exp() * each).sum(), 0.7 * forward + 0.3 * (reverse + entropy))
@@ -188,9 +186,7 @@ class Toy:
 
     def __call__(self, completions, **_):
         values = [self.rule(text) for text in completions]
-        self.rows.append(
-            {"reward": float(np.mean(values)), "reward_std": float(np.std(values)), "well_formed": 0.0}
-        )
+        self.rows.append({"reward": float(np.mean(values)), "reward_std": float(np.std(values)), "well_formed": 0.0})
         return values
 
 
@@ -237,8 +233,14 @@ def test_same_seed_same_weights(tmp_path):
 
 
 # A step that reuses a batch logs no completion length: `_curves` must not ask for it in every row.
-@pytest.mark.parametrize("reuse, each", [("rl.num_iterations=2", 2), ("rl.steps_per_generation=2", 2),
-                                         ("rl.num_iterations=2 rl.steps_per_generation=2", 4)])
+@pytest.mark.parametrize(
+    "reuse, each",
+    [
+        ("rl.num_iterations=2", 2),
+        ("rl.steps_per_generation=2", 2),
+        ("rl.num_iterations=2 rl.steps_per_generation=2", 4),
+    ],
+)
 def test_curves_name_the_sampling_round_of_every_update(tmp_path, reuse, each):
     toy = Toy(share)
     _, rows = train(tmp_path, toy, f"rl.steps={2 * each} rl.learning_rate=1e-2 {reuse}")

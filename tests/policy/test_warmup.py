@@ -26,9 +26,7 @@ def test_generic_fanouts_are_k_short_queries(task):
 
 
 def test_generic_fanouts_follow_the_seed():
-    one, same, other = (
-        warmup.fanout("oar", "boho beach look", 10, np.random.default_rng(s)) for s in (0, 0, 1)
-    )
+    one, same, other = (warmup.fanout("oar", "boho beach look", 10, np.random.default_rng(s)) for s in (0, 0, 1))
     assert one == same != other
 
 
@@ -57,9 +55,7 @@ def test_generic_fanouts_use_words_that_the_corpus_lacks(corpus):
     known = {word for title in corpus.items.title for word in title.split()}
     rng = np.random.default_rng(0)
     for task in ("oar", "wscr"):
-        words = {
-            w for _ in range(200) for sub in warmup.fanout(task, "boho beach", 10, rng) for w in sub.split()
-        }
+        words = {w for _ in range(200) for sub in warmup.fanout(task, "boho beach", 10, rng) for w in sub.split()}
         assert len(words - known) >= 20 and len(words & known) >= 20
     garments = {g for g in warmup.language()["garments"] if not set(g.split()) & known}
     assert len(garments) >= 5  # garments that the corpus does not sell

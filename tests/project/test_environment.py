@@ -28,8 +28,9 @@ def test_the_lock_pins_exactly_once_and_names_no_place_to_get_things_from():
 
 
 def test_the_lock_lists_direct_dependencies_first():
-    direct = [line.split("==")[0] for line in LOCK[: LOCK.index("# what those of the first list bring along")]
-              if "==" in line]
+    direct = [
+        line.split("==")[0] for line in LOCK[: LOCK.index("# what those of the first list bring along")] if "==" in line
+    ]
     assert sorted(direct) == sorted(canonicalize_name(r.name) for r in DIRECT)
 
 

@@ -34,8 +34,7 @@ def faults(notebook: dict, size: int) -> list[str]:
         "every code cell run, in order": [c["execution_count"] for c in code] == [*range(1, len(code) + 1)],
         "no empty code cell": all(publish.source(c).strip() for c in code),
         "a cell whose output is checked": bool(checked(notebook)),
-        "stored output in every checked cell": checked(notebook)
-        == publish.tagged(notebook, "nbval-check-output"),
+        "stored output in every checked cell": checked(notebook) == publish.tagged(notebook, "nbval-check-output"),
         "no figure in a checked cell": not any(o in images for c in checked(notebook) for o in c["outputs"]),
         "no error": not any(o["output_type"] == "error" for o in outputs),
         "no widgets": "widget" not in text and "widgets" not in notebook["metadata"],
@@ -116,9 +115,7 @@ def edit(cell, **changes):
         (
             edit(
                 2,
-                outputs=[
-                    {"output_type": "display_data", "data": {"application/vnd.jupyter.widget-view+json": {}}}
-                ],
+                outputs=[{"output_type": "display_data", "data": {"application/vnd.jupyter.widget-view+json": {}}}],
             ),
             "no widgets",
         ),
@@ -131,9 +128,7 @@ def edit(cell, **changes):
             "PNG figures with alt text",
         ),
         (
-            edit(
-                2, outputs=[{"output_type": "display_data", "data": {"image/svg+xml": "i"}, "metadata": {}}]
-            ),
+            edit(2, outputs=[{"output_type": "display_data", "data": {"image/svg+xml": "i"}, "metadata": {}}]),
             "PNG figures with alt text",
         ),
         (edit(0, source="![](map.png)"), "alt text for images in prose"),

@@ -21,8 +21,9 @@ COMMITTED = {heading: paths.ROOT.joinpath("results", *run) for heading, run in r
 def test_generated_blocks_are_those_of_the_results():
     if shutil.which("git") is None:
         pytest.skip("git is missing, which would tell whether results were recorded anew here")
-    changed = subprocess.run(["git", "status", "--porcelain", *COMMITTED.values()], cwd=paths.ROOT, text=True,
-                             capture_output=True)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", *COMMITTED.values()], cwd=paths.ROOT, text=True, capture_output=True
+    )
     if changed.returncode or changed.stdout:
         pytest.skip("results were recorded anew here; `python -m r4t_utils.run.readme` draws the README from them")
     assert readme.fill(README, COMMITTED) == README
@@ -42,8 +43,11 @@ def test_a_missing_block_is_an_error():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A retriever with untrained weights over 30 titles."""
-    titles = [f"{colour} {garment}" for colour in ("red", "blue", "white", "green", "black")
-              for garment in ("dress", "coat", "boots", "hat", "bag", "scarf")]
+    titles = [
+        f"{colour} {garment}"
+        for colour in ("red", "blue", "white", "green", "black")
+        for garment in ("dress", "coat", "boots", "hat", "bag", "scarf")
+    ]
     settings = load("smoke", "synthesis.slots=10")
     sentence = SentenceEncoder()
     heads = torch.linalg.qr(torch.randn(384, 128, generator=torch.Generator().manual_seed(0))).Q.contiguous()

@@ -46,18 +46,14 @@ def test_a_failure_keeps_the_earlier_run_and_shows_the_error(toy, capsys):
     for stage in BOTH:
         toys.run_in_process(stage, context("smoke"))
     before = toys.contents(toy / "results", toy / "artifacts")
-    toys.save(
-        toy / "notebooks", FIRST, "stage.record('toy', {}); raise RuntimeError('first line\\nthe last line')"
-    )
+    toys.save(toy / "notebooks", FIRST, "stage.record('toy', {}); raise RuntimeError('first line\\nthe last line')")
     capsys.readouterr()
     assert pipeline.main(["--profile", "smoke"]) == 1
     out, err = capsys.readouterr()
     assert "error: 01_data_curation failed: RuntimeError: the last line\n" in err and "Traceback" not in err
     failed = paths.failed("smoke", "sample", FIRST)
     assert any(
-        o["output_type"] == "error"
-        for c in json.loads(failed.read_text())["cells"]
-        for o in c.get("outputs", [])
+        o["output_type"] == "error" for c in json.loads(failed.read_text())["cells"] for o in c.get("outputs", [])
     )
     after = toys.contents(toy / "results", toy / "artifacts")
     assert after == {**before, str(failed): failed.read_bytes()}
@@ -90,15 +86,11 @@ def test_a_kernel_that_dies_is_a_failure_too(toy, capsys):
     assert f"{FIRST} failed: DeadKernelError" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "number, group", [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)]
-)
+@pytest.mark.parametrize("number, group", [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)])
 def test_an_interrupted_run_leaves_no_kernel_and_what_was_there(toy, number, group):
     toys.run_in_process(FIRST, context("smoke"))
     before = toys.contents(toy / "results", toy / "artifacts")
-    toys.save(
-        toy / "notebooks", FIRST, "stage.path('half.json').write_text('{'); import time; time.sleep(600)"
-    )
+    toys.save(toy / "notebooks", FIRST, "stage.path('half.json').write_text('{'); import time; time.sleep(600)")
     process = subprocess.Popen(
         [sys.executable, "-m", "r4t_utils.run.pipeline", "--profile", "smoke", "--only", "01"],
         cwd=paths.ROOT,

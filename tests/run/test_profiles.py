@@ -38,9 +38,7 @@ def test_paper_profile_is_table_3():
 
 
 def test_overrides_replace_values_of_every_kind():
-    s = profiles.load(
-        "cpu", 'rl.learning_rate=1e-6 rl.steps=7  latency.batch_sizes=[1,3] folm.policy="my model"'
-    )
+    s = profiles.load("cpu", 'rl.learning_rate=1e-6 rl.steps=7  latency.batch_sizes=[1,3] folm.policy="my model"')
     assert (s.rl.learning_rate, s.rl.steps, s.latency.batch_sizes) == (1e-6, 7, (1, 3))
     assert s.folm.policy == "my model"
     rest = dataclasses.replace(s.rl, learning_rate=2e-4, steps=60)

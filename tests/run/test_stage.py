@@ -274,8 +274,15 @@ def test_code_hash_follows_imports_and_data_files(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     notebook = tmp_path / "toy.ipynb"
     notebook.write_text(
-        json.dumps(toys.notebook([toys.code("a", "%matplotlib inline\nfrom r4t_utils import one\n"
-                                          "from r4t_utils.machine import progress")]))
+        json.dumps(
+            toys.notebook(
+                [
+                    toys.code(
+                        "a", "%matplotlib inline\nfrom r4t_utils import one\nfrom r4t_utils.machine import progress"
+                    )
+                ]
+            )
+        )
     )
     first = manifests.code_hash(notebook)
     for name, text, changes in [

@@ -153,9 +153,7 @@ def test_fit_is_deterministic_and_leaves_the_global_generator_alone(fitted):
     state = torch.random.get_rng_state()
     again, other = fit(), fit(seed=1)
     assert torch.equal(state, torch.random.get_rng_state())
-    assert torch.equal(fitted.text_head, again.text_head) and torch.equal(
-        fitted.content_head, again.content_head
-    )
+    assert torch.equal(fitted.text_head, again.text_head) and torch.equal(fitted.content_head, again.content_head)
     assert not torch.equal(fitted.text_head, other.text_head)
 
 

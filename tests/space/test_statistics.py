@@ -27,13 +27,18 @@ def test_values_worked_out_by_hand():
     rank, count = np.log(np.arange(1, 8)), np.log([2, 2, 1, 1, 1, 1, 1])
     slope = ((rank - rank.mean()) * (count - count.mean())).sum() / ((rank - rank.mean()) ** 2).sum()
     expected = {
-        "items": 4, "outfits": 3, "items_per_outfit": 2, "words_per_item_title": 9 / 4,
-        "distinct_item_titles": 3 / 4, "repeated_outfit_titles": 2 / 3,
+        "items": 4,
+        "outfits": 3,
+        "items_per_outfit": 2,
+        "words_per_item_title": 9 / 4,
+        "distinct_item_titles": 3 / 4,
+        "repeated_outfit_titles": 2 / 3,
         "nearest_item_distance": math.sqrt(2),  # item 0 and its namesake do not count as neighbours
         "nearest_outfit_distance": math.sqrt(2),
         "cosine_within_outfit": (0 - 1 + 0) / 3,
         "cosine_of_random_items": (1 + 0 - 1 + 0 - 1 + 0) / 6,
-        "outfit_titles_sharing_a_word": 2 / 3, "zipf_slope": slope,
+        "outfit_titles_sharing_a_word": 2 / 3,
+        "zipf_slope": slope,
     }
     assert statistics(corpus(), X) == pytest.approx(expected, abs=1e-6)
 
@@ -49,9 +54,12 @@ def test_distances_and_cosines_match_brute_force(monkeypatch):
     means = [x[ids].mean(0) / np.linalg.norm(x[ids].mean(0)) for _, ids in outfits]
     apart = [min(np.linalg.norm(a - b) for b in means if b is not a) for a in means]
     within = [np.mean([x[i] @ x[j] for i, j in combinations(ids, 2)]) for _, ids in outfits]
-    expected = {"nearest_item_distance": np.median(nearest), "nearest_outfit_distance": np.median(apart),
-                "cosine_within_outfit": np.mean(within),
-                "cosine_of_random_items": np.mean([a @ b for a, b in combinations(x, 2)])}
+    expected = {
+        "nearest_item_distance": np.median(nearest),
+        "nearest_outfit_distance": np.median(apart),
+        "cosine_within_outfit": np.mean(within),
+        "cosine_of_random_items": np.mean([a @ b for a, b in combinations(x, 2)]),
+    }
     assert {name: got[name] for name in expected} == pytest.approx(expected, abs=1e-5)
     monkeypatch.setattr(module, "SAMPLED_ITEMS", 20)
     sampled = statistics(corpus(titles, outfits), x)
@@ -60,8 +68,10 @@ def test_distances_and_cosines_match_brute_force(monkeypatch):
     assert min(abs(sampled["nearest_item_distance"] - value) for value in between) < 1e-5
 
 
-@pytest.mark.parametrize("x, message", [
-    (X[:3], "one row an item"), (X[:, 0], "one row an item"), (X * 2, "length 1"), (X * np.nan, "length 1")])
+@pytest.mark.parametrize(
+    "x, message",
+    [(X[:3], "one row an item"), (X[:, 0], "one row an item"), (X * 2, "length 1"), (X * np.nan, "length 1")],
+)
 def test_embeddings_that_do_not_fit(x, message):
     with pytest.raises(ValueError, match=message):
         statistics(corpus(), x)
