@@ -10,6 +10,7 @@ import hashlib
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,19 +27,18 @@ OFFICIAL = {
 CATEGORIES = "category_id.txt"
 MIN_ITEMS = 4  # named items that make an outfit
 SEED = 2603  # queries and splits are data: training seeds do not change them
-REMEDY = "unpack it anew from polyvore.tar.gz of xthan/polyvore-dataset"
+REMEDY = "unpack it from polyvore.tar.gz of xthan/polyvore-dataset"
 
 
 class DataError(ValueError):
     """A data folder or file that cannot be used; the message names it, the rule and the remedy."""
 
 
-def label(folder: Path | str) -> str:
+def label(folder: Path) -> str:
     """ "polyvore" where the folder holds the three official files, to the byte, else "polyvore-subset".
 
     Raises DataError where no file is there, or one cannot be read as outfits.
     """
-    folder = Path(folder)
     files = _read(folder)
     if _official(files):
         return "polyvore"
@@ -47,7 +47,7 @@ def label(folder: Path | str) -> str:
     return "polyvore-subset"
 
 
-def load(folder: Path | str, n_oar_queries: int, n_wscr_queries: int, max_outfits: int = 0) -> Corpus:
+def load(folder: Path, n_oar_queries: int, n_wscr_queries: int, max_outfits: int = 0) -> Corpus:
     """The corpus of a folder; the same files and arguments give the same corpus.
 
     Items without a name are left out. Outfits with fewer than ``MIN_ITEMS`` others are dropped, and counted
@@ -57,21 +57,17 @@ def load(folder: Path | str, n_oar_queries: int, n_wscr_queries: int, max_outfit
 
     Raises DataError as ``label`` does, and where no outfit is left.
     """
-    folder = Path(folder)
     files = _read(folder)
     official = _official(files)
     if not official:
         print(f"unverified subset: {', '.join(files)} in {folder} are not the three official Polyvore files")
     categories = _categories(folder)
     read = [outfit for name, data in files.items() for outfit in _outfits(folder / name, data)]
-    named = [(title, [item for item in items if item[0]]) for title, items in read]
-    kept = [outfit for outfit in named if len(outfit[1]) >= MIN_ITEMS]
-    dropped = len(named) - len(kept)
+    kept = [outfit for outfit in read if len(outfit[1]) >= MIN_ITEMS]
+    dropped = len(read) - len(kept)
     if not kept:
-        raise DataError(
-            f"{folder} has {len(named)} outfits, none with {MIN_ITEMS} named items or more; at "
-            "least one is needed: use more data"
-        )
+        rule = f"none with {MIN_ITEMS} named items or more; at least one is needed"
+        raise DataError(f"{folder} has {len(read)} outfits, {rule}: use more data")
     rng = np.random.default_rng(SEED)
     if 0 < max_outfits < len(kept):
         kept = [kept[i] for i in sorted(rng.choice(len(kept), max_outfits, replace=False))]
@@ -99,9 +95,8 @@ def _official(files: dict[str, bytes]) -> bool:
 def _read(folder: Path) -> dict[str, bytes]:
     """The uncompressed bytes of every official name in the folder; the plain file goes before the .gz."""
     if not folder.is_dir():
-        raise DataError(
-            f"data folder {folder} is missing or not a folder: give the one that holds {', '.join(OFFICIAL)}"
-        )
+        remedy = f"give the one that holds {', '.join(OFFICIAL)}"
+        raise DataError(f"data folder {folder} is missing or not a folder: {remedy}")
     found = {}
     for name in OFFICIAL:
         path = next((folder / n for n in (name, f"{name}.gz") if (folder / n).is_file()), None)
@@ -113,15 +108,13 @@ def _read(folder: Path) -> dict[str, bytes]:
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path} cannot be read ({error}); it must be a whole file: {REMEDY}") from None
     if not found:
-        raise DataError(
-            f"data folder {folder} holds none of {', '.join(OFFICIAL)}, plain or as .json.gz; at "
-            "least one is needed: unpack polyvore.tar.gz of xthan/polyvore-dataset there"
-        )
+        rule = f"none of {', '.join(OFFICIAL)}, plain or as .json.gz; at least one is needed"
+        raise DataError(f"data folder {folder} holds {rule}: {REMEDY}")
     return found
 
 
 def _outfits(path: Path, data: bytes) -> list[tuple[str, list[tuple[str, int]]]]:
-    """(title, [(item name, category id)]) of every outfit of one file."""
+    """(title, [(item name, category id)]) of every outfit of one file; items without a name are left out."""
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -131,23 +124,20 @@ def _outfits(path: Path, data: bytes) -> list[tuple[str, list[tuple[str, int]]]]
     return [_outfit(path, number, entry) for number, entry in enumerate(content)]
 
 
-def _outfit(path: Path, number: int, entry) -> tuple[str, list[tuple[str, int]]]:
+def _outfit(path: Path, number: int, entry: Any) -> tuple[str, list[tuple[str, int]]]:
     try:
         title, members = entry["name"], [(item["name"], item["categoryid"]) for item in entry["items"]]
     except (KeyError, TypeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else "it has another shape"
-        raise DataError(
-            f"{path}: outfit {number} must be {{name, items: [{{name, categoryid}}, ...]}}, but {what}: {REMEDY}"
-        ) from None
+        rule = "must be {name, items: [{name, categoryid}, ...]}"
+        raise DataError(f"{path}: outfit {number} {rule}, but {what}: {REMEDY}") from None
     for name, category in members:
         if type(name) is not str or type(category) is not int:
-            raise DataError(
-                f"{path}: outfit {number} has an item with name={name!r}, "
-                f"categoryid={category!r}; they must be text and a whole number: {REMEDY}"
-            )
+            values = f"name={name!r}, categoryid={category!r}; they must be text and a whole number"
+            raise DataError(f"{path}: outfit {number} has an item with {values}: {REMEDY}")
     if type(title) is not str:
         raise DataError(f"{path}: outfit {number} has name={title!r}; it must be text: {REMEDY}")
-    return " ".join(title.split()), [(" ".join(name.split()), category) for name, category in members]
+    return " ".join(title.split()), [(" ".join(name.split()), category) for name, category in members if name.strip()]
 
 
 def _categories(folder: Path) -> dict[int, str]:
@@ -160,6 +150,5 @@ def _categories(folder: Path) -> dict[int, str]:
         rows = [line.split(maxsplit=1) for line in lines if line.strip()]
         return {int(number): name.strip() for number, name in rows}
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); every line must be a category id and its name: {REMEDY}, or remove it"
-        ) from None
+        rule = "every line must be a category id and its name"
+        raise DataError(f"{path} cannot be read ({error}); {rule}: {REMEDY}, or remove it") from None

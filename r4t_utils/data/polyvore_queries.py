@@ -6,8 +6,10 @@ general fashion language: a term of generic_language.yaml, which was written wit
 
 import re
 from collections import Counter
-from itertools import combinations
+from collections.abc import Iterable
+from itertools import combinations, product
 
+import numpy as np
 import pandas as pd
 
 from r4t_utils.data.splits import near_duplicate_groups, split_811
@@ -35,23 +37,22 @@ def meaningful(title: str, longest: int) -> str | None:
     return text if good else None
 
 
-def broad_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) -> pd.DataFrame:
+def broad_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
     """At most n unique queries of 2 to 6 words: query, family ("title" or "recombined"), group, split."""
-    titles = sorted({meaningful(title, 6) for title in collections.title} - {None})
+    titles = sorted({text for title in collections.title if (text := meaningful(title, 6))})
     rows = {titles[i]: "title" for i in rng.permutation(len(titles))[:n]}
     if len(rows) < n:
         pairs = _pairs(items, collections)
         pairs = [pairs[i] for i in rng.permutation(len(pairs))]
-        for turn in range(3):  # every pair once before any pair twice
-            for number, (a, b) in enumerate(pairs):
-                template = TEMPLATES[vocabulary()[b][0]][(number + turn) % 3]
-                query = template.format(a=vocabulary()[a][1], b=vocabulary()[b][1])
-                if len(rows) < n and len(query.split()) <= 6:
-                    rows.setdefault(query, "recombined")
+        for turn, (number, (a, b)) in product(range(3), enumerate(pairs)):  # every pair once before any pair twice
+            template = TEMPLATES[vocabulary()[b][0]][(number + turn) % 3]
+            query = template.format(a=vocabulary()[a][1], b=vocabulary()[b][1])
+            if len(rows) < n and len(query.split()) <= 6:
+                rows.setdefault(query, "recombined")
     return _split(pd.DataFrame({"query": list(rows), "family": list(rows.values())}), rng)
 
 
-def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) -> pd.DataFrame:
+def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
     """At most n unique queries of 2 to 8 words, each for one outfit, whose items are the reference set Y.
 
     Columns: query, collection (row number of the outfit), items, group, split. The query is the outfit's own title
@@ -71,23 +72,21 @@ def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) 
     return _split(pd.DataFrame(list(rows.values()), columns=["query", "collection", "items"]), rng)
 
 
-def _described(found: list[list[str]], categories, common: Counter) -> str | None:
+def _described(found: list[list[str]], categories: Iterable[str], common: Counter) -> str | None:
     """ "striped casual outfit with boots and bags": up to two terms of the items, and up to two categories.
 
     The terms that most items of the outfit share come first, then those that are rarer in the corpus.
     """
     counts = Counter(term for own in found for term in own)
     best = sorted(counts, key=lambda term: (-counts[term], common[term], term))
-    by_kind = {}
+    by_kind: dict[str, str] = {}
     for term in best:
         by_kind.setdefault(vocabulary()[term][0], vocabulary()[term][1])
-    details = [kind for kind in by_kind if kind in DETAIL]
-    chosen = [kind for kind in by_kind if kind in ABSTRACT][:1]
-    chosen = details[: 2 - len(chosen)] + chosen
+    abstract = [kind for kind in by_kind if kind in ABSTRACT][:1]
+    chosen = [kind for kind in by_kind if kind in DETAIL][: 2 - len(abstract)] + abstract
     if not chosen:
         return None
-    chosen.sort(key=(DETAIL + ABSTRACT).index)
-    start = " ".join(by_kind[kind] for kind in chosen) + " outfit"
+    start = " ".join(by_kind[kind] for kind in sorted(chosen, key=(DETAIL + ABSTRACT).index)) + " outfit"
     names = [name for name in dict.fromkeys(map(clean, categories)) if _is_garment(name)][:2]
     for parts in (names, list(dict.fromkeys(name.split()[-1] for name in names)), names[:1], []):
         query = " with ".join([start] + [" and ".join(parts)] * bool(parts))
@@ -107,18 +106,17 @@ def _pairs(items: pd.DataFrame, collections: pd.DataFrame) -> list[tuple[str, st
     for title, members in zip(collections.title, collections["items"], strict=True):
         here = set(terms(clean(title))).union(*(own[i] for i in members))
         together.update(combinations(sorted(here), 2))
-    order = {kind: place for place, kind in enumerate(ABSTRACT)}
+    order = (*ABSTRACT, *DETAIL, "garment")
     found = []
-    for pair, count in sorted(together.items()):
-        a, b = sorted(pair, key=lambda term: order.get(vocabulary()[term][0], len(order)))
+    for pair in sorted(pair for pair, count in together.items() if count >= MIN_TOGETHER):
+        a, b = sorted(pair, key=lambda term: order.index(vocabulary()[term][0]))
         kinds = vocabulary()[a][0], vocabulary()[b][0]
-        apart = kinds[0] != kinds[1] and not {*a.split()} & {*b.split()}
-        if count >= MIN_TOGETHER and kinds[0] in order and apart:
+        if kinds[0] in ABSTRACT and kinds[0] != kinds[1] and not {*a.split()} & {*b.split()}:
             found.append((a, b))
     return found
 
 
-def _split(table: pd.DataFrame, rng) -> pd.DataFrame:
+def _split(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     table["group"] = near_duplicate_groups(table["query"].tolist())
-    table["split"] = split_811(table["group"], rng, table.get("family")) if len(table) else []
+    table["split"] = split_811(table["group"].to_numpy(), rng, table.get("family")) if len(table) else []
     return table

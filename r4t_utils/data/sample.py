@@ -6,6 +6,7 @@ Themes and looks have heavy-tailed popularity, as collections people publish do,
 broad query tend to be copies of one look. Titles come from a grammar with synonyms, omissions and makers' names.
 """
 
+from collections import Counter
 from functools import cache
 from importlib.resources import files
 
@@ -16,6 +17,7 @@ import yaml
 from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.sample_queries import broad_queries, outfit_queries
 
+Rng = np.random.Generator
 FROZEN_SEED = 2603  # the corpus is data: training seeds do not change it
 ATTRIBUTES = ("style", "occasion", "season", "mood")
 ITEM_ATTRIBUTES = ("colour", "material", "pattern", *ATTRIBUTES)
@@ -25,7 +27,7 @@ MIN_COPIES = 4  # members of the rarest look
 @cache
 def world() -> dict:
     """Attribute values, their surface forms and affinities, and the query templates."""
-    return yaml.safe_load((files(__package__) / "sample_world.yaml").read_text())
+    return yaml.safe_load((files("r4t_utils.data") / "sample_world.yaml").read_text())
 
 
 def generate(n_outfits: int, n_oar_queries: int, n_wscr_queries: int, seed: int = FROZEN_SEED) -> Corpus:
@@ -40,8 +42,7 @@ def generate(n_outfits: int, n_oar_queries: int, n_wscr_queries: int, seed: int 
     items, outfits = [], []
     for look, n in zip(looks, copies):
         own: dict[str, list[int]] = {}  # the look's items so far, by category
-        for _ in range(n):
-            outfits.append(_outfit(look, items, own, rng))
+        outfits += [_outfit(look, items, own, rng) for _ in range(n)]
     outfits = [outfits[i] for i in rng.permutation(len(outfits))]
     items, collections = pd.DataFrame(items), pd.DataFrame(outfits)
     oar = broad_queries(world(), collections, n_oar_queries, rng)
@@ -49,11 +50,11 @@ def generate(n_outfits: int, n_oar_queries: int, n_wscr_queries: int, seed: int 
     return Corpus("sample", items, collections, oar, wscr)
 
 
-def _looks(rng) -> list[dict]:
+def _looks(rng: Rng) -> list[dict]:
     """4 to 7 looks for each of the themes, no two of a theme with the same season and mood."""
     w, looks = world(), []
-    for style, occasions in ((s, e["occasion"]) for s, e in w["style"].items()):
-        for occasion in occasions:
+    for style, entry in w["style"].items():
+        for occasion in entry["occasion"]:
             pairs = [(s, m) for s in w["occasion"][occasion]["season"] for m in w["mood"]]
             for i in rng.permutation(len(pairs))[: rng.integers(4, 8)]:
                 season, mood = pairs[i]
@@ -66,7 +67,7 @@ def _looks(rng) -> list[dict]:
     return looks
 
 
-def _favoured(look: dict, attribute: str, n: int, rng) -> list[str]:
+def _favoured(look: dict, attribute: str, n: int, rng: Rng) -> list[str]:
     """n values of an attribute, drawn from those that the look's style, season and mood favour."""
     w = world()
     pool = [v for a in ("style", "style", "season", "mood") for v in w[a][look[a]].get(attribute, [])]
@@ -81,7 +82,7 @@ def _slots() -> dict[str, list[str]]:
     return slots
 
 
-def _category(look: dict, slot: str, rng) -> str:
+def _category(look: dict, slot: str, rng: Rng) -> str:
     """A garment for the slot; the ones that style, occasion and season favour are drawn 6 times as often each."""
     liked = [c for a in ("style", "occasion", "season") for c in world()[a][look[a]]["category"]]
     names = _slots()[slot]
@@ -89,25 +90,23 @@ def _category(look: dict, slot: str, rng) -> str:
     return names[rng.choice(len(names), p=weight / weight.sum())]
 
 
-def _popularity(looks: list[dict], n_outfits: int, rng) -> np.ndarray:
+def _popularity(looks: list[dict], n_outfits: int, rng: Rng) -> np.ndarray:
     """Members of each look: Zipf over themes times Zipf over the looks of a theme, on top of ``MIN_COPIES``."""
     if n_outfits < MIN_COPIES * len(looks):
-        raise ValueError(
-            f"corpus.n_outfits={n_outfits} is below {MIN_COPIES * len(looks)}, {MIN_COPIES} for each of "
-            f"{len(looks)} looks: raise corpus.n_outfits"
-        )
-    themes = list(dict.fromkeys((look["style"], look["occasion"]) for look in looks))
-    rank = dict(zip(themes, rng.permutation(len(themes)) + 1))
-    weight, seen = [], {}
-    for look in looks:
-        theme = (look["style"], look["occasion"])
-        seen[theme] = seen.get(theme, 0) + 1
+        rule = f"{MIN_COPIES * len(looks)}, {MIN_COPIES} for each of {len(looks)} looks"
+        raise ValueError(f"corpus.n_outfits={n_outfits} is below {rule}: raise corpus.n_outfits")
+    themes = [(look["style"], look["occasion"]) for look in looks]
+    distinct = list(dict.fromkeys(themes))
+    rank = dict(zip(distinct, rng.permutation(len(distinct)) + 1))
+    weight, seen = [], Counter()
+    for theme in themes:
+        seen[theme] += 1
         weight.append(rank[theme] ** -0.6 * seen[theme] ** -1.2)
     weight = np.array(weight) / np.sum(weight)
     return MIN_COPIES + rng.multinomial(n_outfits - MIN_COPIES * len(looks), weight)
 
 
-def _outfit(look: dict, items: list[dict], own: dict, rng) -> dict:
+def _outfit(look: dict, items: list[dict], own: dict, rng: Rng) -> dict:
     """A near-copy of the look: most slots filled as the look has them, new items appended to ``items``."""
     optional = [s for s in ("outer", "jewellery", "accessory", "accessory") if rng.random() < 0.7]
     slots = (["dress"] if look["one_piece"] else ["top", "bottom"]) + ["shoes", "bag", "jewellery", *optional]
@@ -124,34 +123,22 @@ def _outfit(look: dict, items: list[dict], own: dict, rng) -> dict:
     return {"title": _outfit_title(look, rng), "items": members, "look": look["id"]} | {a: look[a] for a in ATTRIBUTES}
 
 
-def _item(look: dict, category: str, rng) -> dict:
+def _item(look: dict, category: str, rng: Rng) -> dict:
     w = world()
-    value = {
-        a: (
-            look[a][int(rng.random() < 0.35) % len(look[a])]
-            if rng.random() < 0.88
-            else list(w[a])[rng.integers(len(w[a]))]
-        )
-        for a in ("colour", "material")
-    }
+    value = {}
+    for a in ("colour", "material"):
+        as_look = rng.random() < 0.88
+        value[a] = look[a][int(rng.random() < 0.35) % len(look[a])] if as_look else list(w[a])[rng.integers(len(w[a]))]
     value["pattern"] = look["pattern"][rng.integers(len(look["pattern"]))] if rng.random() < 0.5 else "plain"
     value |= {"category": category} | {a: look[a] for a in ATTRIBUTES}
-    shown = {
-        "style": 0.25,
-        "season": 0.1,
-        "occasion": 0.12,
-        "mood": 0.12,
-        "colour": 0.65,
-        "material": 0.5,
-        "pattern": 0.8,
-    }
+    shown = dict(style=0.25, season=0.1, occasion=0.12, mood=0.12, colour=0.65, material=0.5, pattern=0.8)
     words = [surface(a, value[a], rng) for a, p in shown.items() if rng.random() < p]
     if rng.random() < 0.35:
         words.insert(0, w["makers"][rng.integers(len(w["makers"]))])
     return {"title": " ".join(x for x in (*words, surface("category", category, rng)) if x)} | value
 
 
-def _outfit_title(look: dict, rng) -> str:
+def _outfit_title(look: dict, rng: Rng) -> str:
     w = world()
     if rng.random() < 0.25:  # many real titles say nothing about the outfit
         return f"{w['noise_titles'][rng.integers(len(w['noise_titles']))]} {rng.integers(1, 400)}"
@@ -162,7 +149,7 @@ def _outfit_title(look: dict, rng) -> str:
     return " ".join(words or [surface("style", look["style"], rng)])
 
 
-def surface(attribute: str, value: str, rng) -> str:
+def surface(attribute: str, value: str, rng: Rng) -> str:
     """One surface form of an attribute's value; the first form is the commonest."""
     forms = world()[attribute][value]["forms"]
     weight = 1 / np.arange(1, len(forms) + 1)

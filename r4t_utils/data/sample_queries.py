@@ -22,8 +22,11 @@ def satisfies(collections: pd.DataFrame, intent: dict[str, list[str]]) -> np.nda
     return np.logical_and.reduce([collections[a].isin(values).to_numpy() for a, values in intent.items()])
 
 
-def broad_queries(world: dict, collections: pd.DataFrame, n: int, rng) -> pd.DataFrame:
-    """n unique queries of 2 to 6 words, the families as even as the world allows."""
+def broad_queries(world: dict, collections: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
+    """n unique queries of 2 to 6 words, the families as even as the world allows: query, family, intent, group, split.
+
+    Raises ValueError where the world has fewer.
+    """
     looks = collections.drop_duplicates("look").set_index("look")
     sizes = collections.groupby("look").size().loc[looks.index].to_numpy()
     good: dict[str, bool] = {}
@@ -49,8 +52,13 @@ def broad_queries(world: dict, collections: pd.DataFrame, n: int, rng) -> pd.Dat
     return _finish(list(rows.values()), n, "oar", ["intent"], rng)
 
 
-def outfit_queries(world: dict, items: pd.DataFrame, collections: pd.DataFrame, n: int, rng) -> pd.DataFrame:
-    """n unique queries of 2 to 8 words, each written for one outfit, whose items are the reference set Y."""
+def outfit_queries(
+    world: dict, items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    """n unique queries of 2 to 8 words, each written for one outfit, whose items are the reference set Y.
+
+    Columns: query, intent, collection (row number of the outfit), items, group, split. Raises as ``broad_queries``.
+    """
     rows: dict[str, dict] = {}
     for i in np.tile(rng.permutation(len(collections)), 4):
         if len(rows) == n:
@@ -62,16 +70,12 @@ def outfit_queries(world: dict, items: pd.DataFrame, collections: pd.DataFrame, 
         template = world["pair_templates"][rng.integers(len(world["pair_templates"]))]
         query, intent = _fill(world, template, rng, values)
         if query not in rows and 2 <= len(query.split()) <= 8:
-            rows[query] = {
-                "query": query,
-                "intent": json.dumps(intent, sort_keys=True),
-                "collection": int(i),
-                "items": list(outfit["items"]),
-            }
+            rows[query] = {"query": query, "intent": json.dumps(intent, sort_keys=True), "collection": int(i)}
+            rows[query]["items"] = list(outfit["items"])
     return _finish(list(rows.values()), n, "wscr", ["intent", "collection"], rng)
 
 
-def _fill(world: dict, template: str, rng, values: dict | None = None) -> tuple[str, dict | None]:
+def _fill(world: dict, template: str, rng: np.random.Generator, values: dict | None = None) -> tuple[str, dict | None]:
     """A template with its slots filled, and the intent that it stands for (None where it contradicts itself)."""
     intent: dict[str, list[str]] = {}
     consistent = True
@@ -102,10 +106,10 @@ def _fill(world: dict, template: str, rng, values: dict | None = None) -> tuple[
     return query, intent if consistent else None
 
 
-def _finish(rows: list[dict], n: int, task: str, keys: list[str], rng) -> pd.DataFrame:
+def _finish(rows: list[dict], n: int, task: str, keys: list[str], rng: np.random.Generator) -> pd.DataFrame:
     if len(rows) < n:
         raise ValueError(f"corpus.n_{task}_queries={n}, but the world gives only {len(rows)} distinct ones: lower it")
     table = pd.DataFrame(rows)
     table["group"] = near_duplicate_groups(table["query"].tolist(), *(table[key].tolist() for key in keys))
-    table["split"] = split_811(table["group"], rng, table.get("family"))
+    table["split"] = split_811(table["group"].to_numpy(), rng, table.get("family"))
     return table

@@ -1,12 +1,11 @@
-"""Data sets: the ``Corpus`` that every stage shares, and its sources."""
+"""Where a corpus comes from: the sample world, or a folder of real outfits."""
 
 from pathlib import Path
 
 from r4t_utils.data import polyvore
-from r4t_utils.data.corpus import SPLITS, Corpus
+from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.sample import generate
-
-__all__ = ["DATASETS", "SPLITS", "Corpus", "generate", "label", "load"]
+from r4t_utils.settings import CorpusSettings
 
 DATASETS = ("sample", "polyvore")
 
@@ -16,20 +15,25 @@ def label(dataset: str, folder: Path | None) -> str:
 
     Raises ValueError for an unknown data set, and for a folder that cannot be read as that data set.
     """
-    return polyvore.label(folder) if _known(dataset) == "polyvore" else dataset
+    folder = _checked(dataset, folder)
+    return polyvore.label(folder) if folder else dataset
 
 
-def load(dataset: str, data_dir: Path | None, settings) -> Corpus:
-    """The corpus of a data set; ``settings`` is the profile's corpus section.
+def load(dataset: str, data_dir: Path | None, settings: CorpusSettings) -> Corpus:
+    """The corpus of a data set, at the sizes that the settings ask for.
 
     Raises ValueError as ``label`` does, and where the settings ask for what the data set cannot give.
     """
-    if _known(dataset) == "polyvore":
-        return polyvore.load(data_dir, settings.n_oar_queries, settings.n_wscr_queries, settings.max_outfits)
+    folder = _checked(dataset, data_dir)
+    if folder:
+        return polyvore.load(folder, settings.n_oar_queries, settings.n_wscr_queries, settings.max_outfits)
     return generate(settings.n_outfits, settings.n_oar_queries, settings.n_wscr_queries)
 
 
-def _known(dataset: str) -> str:
+def _checked(dataset: str, folder: Path | None) -> Path | None:
+    """The folder to read, or None where the data set is generated."""
     if dataset not in DATASETS:
-        raise ValueError(f"dataset={dataset!r} is not known; choose {' or '.join(DATASETS)}")
-    return dataset
+        raise ValueError(f"dataset={dataset!a} is not known; choose {' or '.join(DATASETS)}")
+    if dataset == "polyvore" and folder is None:
+        raise ValueError("data_dir=None, but dataset='polyvore' is read from a folder: give its path")
+    return folder if dataset == "polyvore" else None

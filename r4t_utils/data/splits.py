@@ -15,7 +15,8 @@ def near_duplicate_groups(queries: list[str], *keys: Sequence, threshold: float 
     """Group number of every query; queries in one group must not be split.
 
     Two queries share a group when their topic words overlap (Jaccard) by at least ``threshold``, when they have the
-    same value in one of ``keys`` (each one value a query), or when a chain of such pairs joins them.
+    same value in one of ``keys`` (each one value per query), or when a chain of such pairs joins them. Queries of
+    nothing but generic words are one request.
     """
     words = [topic_words(query) for query in queries]
     parent = list(range(len(queries)))

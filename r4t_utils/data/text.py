@@ -14,7 +14,7 @@ ABSTRACT = ("mood", "style", "occasion", "season")  # the facets that a broad re
 @cache
 def language() -> dict:
     """The file as it is: openings, endings, garments, facets (kind -> terms) and a thesaurus (groups of synonyms)."""
-    return yaml.safe_load((files(__package__) / "generic_language.yaml").read_text())
+    return yaml.safe_load((files("r4t_utils.data") / "generic_language.yaml").read_text())
 
 
 def clean(title: str) -> str:

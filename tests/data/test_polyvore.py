@@ -2,18 +2,19 @@ import gzip
 import json
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from r4t_utils.data import polyvore, polyvore_queries
 from r4t_utils.data import sources as datasets
+from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.splits import near_duplicate_groups
 from r4t_utils.data.text import topic_words
 from r4t_utils.run.paths import ROOT
+from r4t_utils.settings import CorpusSettings
 
 SUBSET = Path(ROOT.parent, "shared", "data", "polyvore_subset")
-SETTINGS = SimpleNamespace(n_oar_queries=2400, n_wscr_queries=2400, max_outfits=0)
+SETTINGS = CorpusSettings(n_outfits=2400, n_oar_queries=2400, n_wscr_queries=2400, max_outfits=0)
 ITEMS = ("striped casual shirt", "denim skirt", "leather boots", "canvas tote bag", "gold ring")
 
 
@@ -94,7 +95,7 @@ def test_an_encoder_learns_from_no_outfit_that_is_asked_for_in_evaluation(subset
 def test_loading_twice_gives_the_same_corpus(subset, tmp_path):
     again = datasets.load("polyvore", SUBSET, SETTINGS)
     subset.save(tmp_path)
-    saved = datasets.Corpus.load(tmp_path)
+    saved = Corpus.load(tmp_path)
     for table in ("items", "collections", "oar", "wscr"):
         rows = getattr(subset, table).to_json(orient="records")
         assert getattr(again, table).to_json(orient="records") == rows
@@ -230,7 +231,9 @@ def test_meaningful(title, meaningful):
 
 def test_sample_and_unknown_data_sets():
     assert datasets.label("sample", None) == "sample"
-    settings = SimpleNamespace(n_outfits=1200, n_oar_queries=100, n_wscr_queries=100, max_outfits=0)
+    settings = CorpusSettings(n_outfits=1200, n_oar_queries=100, n_wscr_queries=100, max_outfits=0)
     assert len(datasets.load("sample", None, settings).collections) == 1200
     with pytest.raises(ValueError, match="'films'.*sample or polyvore"):
         datasets.load("films", None, settings)
+    with pytest.raises(ValueError, match="data_dir=None.*read from a folder: give its path"):
+        datasets.label("polyvore", None)
