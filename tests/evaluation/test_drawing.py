@@ -11,7 +11,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 from nbconvert import HTMLExporter
 
-from r4t_utils.evaluation import claims, figures, plots
+from r4t_utils.evaluation import claims, drawing, figures
 
 STEPS = range(0, 100, 10)
 
@@ -97,24 +97,24 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", sorted(plots.FIGURES))
+@pytest.mark.parametrize("name", sorted(drawing.FIGURES))
 def test_each_figure_is_small_repeatable_and_described(name, folder):
-    first = plots.draw(name, folder).data
+    first = drawing.draw(name, folder).data
     saved = (folder / "figures" / f"{name}.png").read_bytes()
-    assert saved == first == plots.draw(name, folder).data
+    assert saved == first == drawing.draw(name, folder).data
     assert len(first) < 80_000
     image = PIL.Image.open(io.BytesIO(first)).convert("RGB")
     assert image.width <= 780
     # A grid and text alone have few colourful pixels; data in the palette has more.
     saturation = np.ptp(np.asarray(image, int), axis=2)
     assert (saturation > 60).sum() > 300
-    assert len(plots.FIGURES[name].alt) > 60
+    assert len(drawing.FIGURES[name].alt) > 60
     assert not list((folder / "figures").glob("*.partial"))
 
 
 def test_alt_text_reaches_the_notebook_and_its_html(folder):
-    data, metadata = DisplayFormatter().format(plots.draw("latency", folder))
-    alt = plots.FIGURES["latency"].alt
+    data, metadata = DisplayFormatter().format(drawing.draw("latency", folder))
+    alt = drawing.FIGURES["latency"].alt
     assert metadata["image/png"]["alt"] == data["text/plain"] == alt
     output = nbformat.v4.new_output("display_data", data, metadata=metadata)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
@@ -124,7 +124,7 @@ def test_alt_text_reaches_the_notebook_and_its_html(folder):
 
 def test_results_puts_every_score_where_it_belongs():
     frame = tables()["metrics.csv"]
-    figure = plots.FIGURES["results"].function(frame)
+    figure = drawing.FIGURES["results"].function(frame)
     panels = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
     assert list(panels) == [
         "OAR: groundedness",
@@ -150,7 +150,7 @@ def test_results_puts_every_score_where_it_belongs():
 
 
 def test_latency_ratio_is_policy_over_diffusion():
-    figure = plots.FIGURES["latency"].function(tables()["latency.csv"])
+    figure = drawing.FIGURES["latency"].function(tables()["latency.csv"])
     ratio = figure.axes[1].lines[0]
     np.testing.assert_allclose(ratio.get_ydata(), 20)
     np.testing.assert_array_equal(ratio.get_xdata(), [1, 2, 4, 8])
@@ -159,7 +159,8 @@ def test_latency_ratio_is_policy_over_diffusion():
 
 def test_figures_draw_what_there_is_of_one_task_and_two_steps():
     """The smallest profile records little; a figure must not need more."""
-    for name, entry in plots.FIGURES.items():
+    for name, entry in drawing.FIGURES.items():
+        assert name == entry.function.__name__
         frames = [tables()[csv] for csv in entry.csvs]
         frames = [f[f.task == "oar"] if "task" in f else f for f in frames]
         frames = [f[f.step <= 10] if "step" in f else f for f in frames]
@@ -171,22 +172,9 @@ def test_methods_are_told_apart_by_colour_and_by_marker():
     assert len(set(figures.COLOURS.values())) == len(set(figures.MARKERS.values())) == 5
 
 
-def test_command_redraws_what_has_been_recorded(folder, monkeypatch, capsys):
-    monkeypatch.setenv("R4T_RESULTS", str(folder))
-    target = folder / "cpu" / "sample"
-    target.mkdir(parents=True)
-    with pytest.raises(SystemExit, match="make reproduce"):
-        plots.main(["--profile", "cpu", "--dataset", "sample"])
-    tables()["rl_curves.csv"].to_csv(target / "rl_curves.csv", index=False)
-    tables()["diffusion_loss.csv"].to_csv(target / "diffusion_loss.csv", index=False)  # half of what it needs
-    plots.main(["--profile", "cpu", "--dataset", "sample"])
-    assert sorted(p.stem for p in (target / "figures").iterdir()) == ["reward_components", "rl_curves"]
-    assert str(target / "figures" / "rl_curves.png") in capsys.readouterr().out
-
-
 def test_bad_input_names_the_value_and_the_rule(tmp_path):
     with pytest.raises(ValueError, match="'result' is unknown; there are .*results"):
-        plots.draw("result", tmp_path)
+        drawing.draw("result", tmp_path)
     with pytest.raises(ValueError, match="diffusion_loss.csv, diffusion_loss_by_sigma.csv"):
-        plots.draw("diffusion_loss", tmp_path)
+        drawing.draw("diffusion_loss", tmp_path)
     assert not (tmp_path / "figures").exists()
