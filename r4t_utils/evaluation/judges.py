@@ -1,6 +1,6 @@
 """Who scores a set of results: an exact judge where attributes are known, an embedding judge where they are not.
 
-Neither is the reward. Every score is one number a query, 0..1. For a query q with sub-queries q_1..q_k, whose top-1
+Neither is the reward. Every score is one number per query, 0..1. For a query q with sub-queries q_1..q_k, whose top-1
 contents are c_1..c_k: *alignment* says how many of the c_i meet q, *diversity* how many different interpretations of q
 they show (off-topic results earn nothing), *groundedness* how far c_i is what q_i asked for.
 """
@@ -9,6 +9,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 
 from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.sample import ATTRIBUTES, world
@@ -16,11 +17,11 @@ from r4t_utils.data.sample_queries import satisfies
 from r4t_utils.data.text import GENERIC
 from r4t_utils.evaluation.metrics import alpha_ndcg_at, subtopic_recall_at
 from r4t_utils.policy.rewards import vendi
+from r4t_utils.space.encoder import SentenceEncoder
 
-
-def judge(corpus: Corpus, sentence):
-    """The exact judge for a corpus with known attributes, else the embedding judge."""
-    return AttributeJudge(corpus) if "intent" in corpus.oar else EmbeddingJudge(corpus, sentence)
+Texts = list[list[str]] | None  # the sub-queries of n queries, where the method writes any
+Scores = dict[str, np.ndarray]  # name -> a value per query
+ITEM_FACTS = ("category", "colour", "material", "pattern")
 
 
 class AttributeJudge:
@@ -31,51 +32,48 @@ class AttributeJudge:
         self.collections = corpus.collections
         looks = corpus.collections["look"].to_numpy()
         self.labels = looks[:, None] == np.arange(looks.max() + 1)
-        items = corpus.items
-        self.facts = [_facts(outfit, items.iloc[outfit["items"]]) for _, outfit in corpus.collections.iterrows()]
+        self.facts = [_facts(outfit, corpus.items) for _, outfit in corpus.collections.iterrows()]
         self.meanings = _meanings()
         self.longest = max(len(form.split()) for form in self.meanings)
 
-    def score(self, queries, ids: np.ndarray, texts: list[list[str]] | None, k: int, alpha: float) -> dict:
-        """Scores (n,) for queries (a frame with ``intent``), top-1 ids (n, k), sub-queries (n lists of k, or None)."""
-        scores = {name: np.zeros(len(ids)) for name in ("alignment", "diversity", "alpha_ndcg")}
+    def score(self, queries: pd.DataFrame, ids: np.ndarray, texts: Texts, k: int, alpha: float) -> Scores:
+        """Scores (n,) for queries (with ``intent``), top-1 ids (n, k) and sub-queries (n lists of k, or None)."""
+        scores: Scores = {name: np.zeros(len(ids)) for name in ("alignment", "diversity", "alpha_ndcg")}
         for i, intent in enumerate(queries["intent"]):
             relevant = satisfies(self.collections, json.loads(intent))
             ranked = list(dict.fromkeys(ids[i].tolist()))
             subtopics = self.labels[:, self.labels[relevant].any(0)]
-            scores["alignment"][i] = relevant[ids[i]].mean()
+            scores["alignment"][i] = float(relevant[ids[i]].mean())
             scores["diversity"][i] = subtopic_recall_at(ranked, subtopics, relevant, k)
             scores["alpha_ndcg"][i] = alpha_ndcg_at(ranked, subtopics, relevant, k, alpha)
         if texts is not None:
-            scores["groundedness"] = np.array(
-                [np.mean([self.grounded(text, i) for text, i in zip(*pair)]) for pair in zip(texts, ids)]
-            )
+            grounded = [[self.grounded(text, i) for text, i in zip(*pair)] for pair in zip(texts, ids)]
+            scores["groundedness"] = np.array([np.mean(row) for row in grounded])
         return scores
 
     def grounded(self, text: str, collection: int) -> float:
         """Share of a sub-query's topic words that the collection bears out; words the world lacks are not."""
         words, met, total = re.findall(r"[a-z0-9-]+", text.lower()), 0, 0
         while words:
-            for n in range(min(self.longest, len(words)), 0, -1):
-                meant = self.meanings.get(" ".join(words[:n]))
-                if meant or n == 1:
-                    break
+            spans = range(min(self.longest, len(words)), 0, -1)
+            n = next((n for n in spans if " ".join(words[:n]) in self.meanings), 1)
+            meant = self.meanings.get(" ".join(words[:n]), set())
             if meant or words[0] not in GENERIC:
                 total += n
-                met += n * any(fact in self.facts[collection] for fact in meant or ())
+                met += n * bool(meant & self.facts[collection])
             words = words[n:]
         return met / total if total else 0.0
 
 
-def _facts(outfit, items) -> set:
-    facts = {(a, outfit[a]) for a in ATTRIBUTES}
-    return facts | {(a, v) for a in ("category", "colour", "material", "pattern") for v in items[a]}
+def _facts(outfit: pd.Series, items: pd.DataFrame) -> set[tuple]:
+    own = items.iloc[outfit["items"]]
+    return {(a, outfit[a]) for a in ATTRIBUTES} | {(a, value) for a in ITEM_FACTS for value in own[a]}
 
 
-def _meanings() -> dict[str, set]:
+def _meanings() -> dict[str, set[tuple]]:
     """Surface form -> the attribute values that it may stand for."""
-    meanings: dict[str, set] = {}
-    for attribute in (*ATTRIBUTES, "category", "colour", "material", "pattern"):
+    meanings: dict[str, set[tuple]] = {}
+    for attribute in (*ATTRIBUTES, *ITEM_FACTS):
         for value, entry in world()[attribute].items():
             for form in filter(None, entry["forms"]):
                 meanings.setdefault(form, set()).add((attribute, value))
@@ -92,11 +90,11 @@ class EmbeddingJudge:
     the reward, hence the weaker evidence of the two.
     """
 
-    def __init__(self, corpus: Corpus, sentence):
+    def __init__(self, corpus: Corpus, sentence: SentenceEncoder):
         self.sentence = sentence
         self.contents = sentence(corpus.collection_texts(), label="judge's embeddings")
 
-    def score(self, queries, ids: np.ndarray, texts: list[list[str]] | None, k: int, alpha: float) -> dict:
+    def score(self, queries: pd.DataFrame, ids: np.ndarray, texts: Texts, k: int, alpha: float) -> Scores:
         """Scores (n,), as ``AttributeJudge.score`` gives them, less alpha-nDCG."""
         found = self.contents[ids]
         z_q = self.sentence(queries["query"].tolist())
@@ -105,3 +103,8 @@ class EmbeddingJudge:
             asked = self.sentence([text for row in texts for text in row]).reshape(found.shape)
             scores["groundedness"] = (asked * found).sum(-1).mean(1).clip(0, 1)
         return scores
+
+
+def judge(corpus: Corpus, sentence: SentenceEncoder) -> AttributeJudge | EmbeddingJudge:
+    """The exact judge for a corpus with known attributes, else the embedding judge."""
+    return AttributeJudge(corpus) if "intent" in corpus.oar else EmbeddingJudge(corpus, sentence)

@@ -1,22 +1,26 @@
-"""The rows of Tables 1 and 2: every way to turn a query into k retrieval directions."""
+"""The rows of Tables 1 and 2: every way to turn a query into retrieval directions, and what these find."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from r4t_utils.policy.prompts import Fanout
 from r4t_utils.policy.set_reward import SetReward
+from r4t_utils.space.encoder import DualEncoder
+from r4t_utils.space.index import Index
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method gives for n queries: directions (n, k, d) and, where it writes any, sub-queries (n lists of k)."""
+    """What a method gives for n queries: directions (n, m, d), where m is k, or 1 without a fan-out, and, where it
+    writes any, sub-queries (n lists of k)."""
 
     directions: np.ndarray
     texts: list[list[str]] | None
 
 
-def written(encoder, queries: list[str], fanouts: list[Fanout], k: int) -> Answer:
+def written(encoder: DualEncoder, queries: list[str], fanouts: Sequence[Fanout], k: int) -> Answer:
     """Directions of parsed fan-outs. A search engine answers even if the policy fails: a sub-query that is missing is
     replaced by the query itself."""
     texts = [(fanout.queries + [query] * k)[:k] for query, fanout in zip(queries, fanouts)]
@@ -24,29 +28,23 @@ def written(encoder, queries: list[str], fanouts: list[Fanout], k: int) -> Answe
     return Answer(flat.reshape(len(texts), k, -1), texts)
 
 
-def no_fanout(encoder, queries: list[str], k: int) -> Answer:
-    """The query alone, k times: its k best results stand in for k directions (see ``top_ids``)."""
-    return Answer(np.repeat(encoder.text(queries)[:, None], k, axis=1), [[query] * k for query in queries])
+def no_fanout(encoder: DualEncoder, queries: list[str], k: int) -> Answer:
+    """One direction, the query's own. Each of its k best results counts as found for the query, said k times."""
+    return Answer(encoder.text(queries)[:, None], [[query] * k for query in queries])
 
 
-def top_ids(answer: Answer, index, alone: bool = False) -> np.ndarray:
-    """Top-1 content of each direction (n, k); for no fan-out (``alone``) the k best of the one direction."""
-    n, k, d = answer.directions.shape
-    if alone:
-        return index.search(answer.directions[:, 0], k)[0]
-    return index.search(answer.directions.reshape(-1, d), 1)[0].reshape(n, k)
+def top_ids(answer: Answer, index: Index, total: int) -> np.ndarray:
+    """The ids (n, total) of the contents found: the nearest ones of each direction, as many for each. So `total` is a
+    multiple of the directions: k for the top-1 content of k directions, and for the k best of a single one."""
+    n, m, d = answer.directions.shape
+    return index.search(answer.directions.reshape(-1, d), total // m)[0].reshape(n, total)
 
 
-def pool_ids(answer: Answer, index, per_direction: int, alone: bool = False) -> np.ndarray:
-    """Candidates pooled over the directions (n, k * per_direction), as many for no fan-out's single direction."""
-    n, k, d = answer.directions.shape
-    if alone:
-        return index.search(answer.directions[:, 0], k * per_direction)[0]
-    return index.search(answer.directions.reshape(-1, d), per_direction)[0].reshape(n, k * per_direction)
-
-
-def best_of_n(reward: SetReward, queries: list[str], samples: list[list[Fanout]], references=None) -> list[Fanout]:
-    """Of each query's samples the one with the highest training reward; the first among equals."""
+def best_of_n(
+    reward: SetReward, queries: list[str], samples: list[list[Fanout]], references: Iterable | None = None
+) -> list[Fanout]:
+    """Of each query's samples the one with the highest training reward; the first among equals. ``references``: the
+    reference set of each query, where the reward asks for them (WSCR)."""
     n = len(samples[0])
     scores, _ = reward.score(
         [query for query in queries for _ in range(n)],

@@ -159,10 +159,9 @@ def test_paired_ratio_against_a_plain_loop():
     [
         (lambda: metrics.bootstrap_interval([1.0], 1000, 0), "2 queries"),
         (lambda: metrics.bootstrap_interval([1.0, np.nan], 1000, 0), "not finite"),
-        (lambda: metrics.bootstrap_interval([1.0, 2.0], 10, 0), "n_boot is 10"),
         (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 7]), "1 values"),
         (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 8, 9]), r"\(3,\)"),
-        (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, level=95), "level 95"),
+        (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, level=95), "level is 95"),
         (lambda: metrics.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0], 1000, 0), r"\(3,\)"),
         (lambda: metrics.paired_ratio([1.0, 2.0], [0.0, 0.0], 1000, 0), "positive mean"),
         (lambda: metrics.vendi_of_runs(np.zeros((2, 5, 10, 4))), "zero"),
@@ -172,7 +171,6 @@ def test_paired_ratio_against_a_plain_loop():
         (lambda: metrics.subtopic_recall_at([0], *judged_collection(0)[1:], 0), "k is 0"),
         (lambda: metrics.subtopic_recall_at([0], np.eye(3, dtype=bool), np.zeros(3, bool), 1), "leave the query"),
         (lambda: metrics.subtopic_recall_at([0], np.eye(3), np.ones(3, bool), 1), "bool"),
-        (lambda: metrics.alpha_ndcg_at([0], np.eye(3, dtype=bool), np.ones(3, bool), 1, alpha=2), "alpha is 2"),
     ],
 )
 def test_bad_input_names_the_value_and_the_rule(call, words):
