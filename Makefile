@@ -7,6 +7,10 @@ DATA_DIR ?=
 SEED ?= 0
 SET ?=
 export PROFILE DATASET DATA_DIR SEED SET
+# Python finds this project and its libraries alone, whatever lies in the caller's folder or PYTHONPATH.
+unexport PYTHONPATH
+export PYTHONSAFEPATH := 1
+export PYTHONUTF8 := 1
 
 VARIABLES := PROFILE DATASET DATA_DIR SEED SET PYTHON
 UNKNOWN := $(strip $(foreach name,$(filter-out $(VARIABLES),$(.VARIABLES)),$(if \
@@ -23,7 +27,13 @@ STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum 
 PIPELINE = $(PY) -m r4t_utils.run.pipeline --profile "$$PROFILE" --dataset "$$DATASET" --data-dir "$$DATA_DIR" \
 	--seed "$$SEED" --set "$$SET"
 
-.PHONY: help setup reproduce $(STAGES) figures notebooks test lint lab clean distclean
+# Notebooks and their kernels write here, and need no home folder.
+SCRATCH = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	export R4T_ARTIFACTS="$$scratch/artifacts" R4T_RESULTS="$$scratch/results" R4T_PROGRESS="$$scratch/progress" \
+	JUPYTER_RUNTIME_DIR="$$scratch/runtime" IPYTHONDIR="$$scratch/ipython" MPLCONFIGDIR="$$scratch/matplotlib" \
+	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
+
+.PHONY: help setup reproduce $(STAGES) figures readme quick test lint lab clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -32,9 +42,10 @@ help:
 	@echo 'make reproduce   run the six notebooks; what is fresh is skipped'
 	@echo 'make 01 .. 06    run one notebook; the ones before it must be fresh'
 	@echo 'make figures     draw the figures from recorded results, without training'
-	@echo 'make notebooks   copy the outputs of the default run into notebooks/'
-	@echo 'make test        unit tests, then the six notebooks from scratch in a scratch folder'
-	@echo 'make lint        ruff'
+	@echo 'make readme      draw the tables of README.md from recorded results'
+	@echo 'make quick       unit tests without any training, in parallel: under a minute'
+	@echo 'make test        all unit tests, then the six notebooks from scratch in a scratch folder'
+	@echo 'make lint        format, style and types'
 	@echo 'make lab         open the notebooks in JupyterLab'
 	@echo 'make clean       remove artifacts and caches; results stay'
 	@echo 'make distclean   the same, and the environment'
@@ -64,24 +75,26 @@ $(STAGES): setup
 	@$(PIPELINE) --only $@
 
 figures: setup
-	@$(PY) -m r4t_utils.evaluation.plots --profile "$$PROFILE" --dataset "$$DATASET"
+	@$(PY) -m r4t_utils.run.publish figures --profile "$$PROFILE" --dataset "$$DATASET"
 
-notebooks: setup
-	@$(PY) -m r4t_utils.run.publish
+readme: setup
+	@$(PY) -m r4t_utils.run.publish readme
+
+quick: setup
+	@$(SCRATCH) && $(PY) -m pytest tests -m 'not training' -n 2 --quiet
 
 # One invocation, so that the last line counts everything; notebooks come after the unit tests, in order.
 test: setup
-	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-	R4T_ARTIFACTS="$$scratch/artifacts" R4T_RESULTS="$$scratch/results" R4T_PROGRESS="$$scratch/progress" \
-	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1 \
-	$(PY) -m pytest tests $(sort $(wildcard notebooks/0*.ipynb)) \
+	@$(SCRATCH) && $(PY) -m pytest tests $(sort $(wildcard notebooks/0*.ipynb)) \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=3600
 
 lint: setup
 	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(VENV)/bin/pyright
 
 lab: setup
-	$(VENV)/bin/jupyter lab notebooks
+	$(VENV)/bin/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 clean:
 	rm -rf artifacts .pytest_cache .ruff_cache .hypothesis r4t_utils.egg-info

@@ -1,8 +1,8 @@
 """Every setting of a run, its type and its rule. The values live in notebooks/profiles/*.yaml."""
 
-import dataclasses
-import math
-from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 KEY_VALUE_HEADS = 2  # of the small policy, shared by its attention heads: the cache's size bounds sampling on a CPU
 
@@ -11,122 +11,189 @@ class SettingsError(ValueError):
     """A profile, parameter or override that names nothing known, or a value that breaks its rule."""
 
 
-def _within(low=-math.inf, high=math.inf, above=None):
-    """A number in [low, high], or in (above, high]."""
-    return dataclasses.field(metadata={"low": low, "high": high, "above": above})
+def _float(value: object) -> object:
+    """YAML reads 1e-3, without a point, as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
-def _one_of(*choices):
-    return dataclasses.field(metadata={"choices": choices})
+def _rises(values: tuple[int, ...]) -> tuple[int, ...]:
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"={list(values)} must increase")
+    return values
 
 
-@dataclass(frozen=True)
-class CorpusSettings:
-    n_outfits: int = _within(20)
-    n_oar_queries: int = _within(20)
-    n_wscr_queries: int = _within(20)
-    max_outfits: int = _within(0)  # 0 = all outfits of a real data set
+Natural = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=8)]
+Real = Annotated[float, BeforeValidator(_float)]
+Weight = Annotated[Real, Field(ge=0)]
+Positive = Annotated[Real, Field(gt=0)]
+Rate = Annotated[Real, Field(gt=0, le=1)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Dropout = Annotated[Real, Field(ge=0, le=0.9)]
+Temperature = Annotated[Real, Field(gt=0, le=10)]
+Text = Annotated[str, Field(pattern=r"\S")]
+Sizes = Annotated[
+    tuple[Count, ...],
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+    Field(min_length=1),
+    AfterValidator(_rises),
+]
 
 
-@dataclass(frozen=True)
-class EncoderSettings:
-    d: int = _within(2, 384)  # the sentence encoder has no more
-    prefixes: tuple[int, ...] = _within(1)
-    epochs: int = _within(1)
-    batch_size: int = _within(2)
-    learning_rate: float = _within(above=0, high=1)
-    temperature: float = _within(above=0, high=10)
+class Section(BaseModel):
+    """Settings that belong together; unknown names, wrong types and values out of range are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
-class FolmSettings:
-    policy: str  # "small", a hub id or a local directory
-    lora_rank: int = _within(0)  # 0 = train every weight
-    hidden: int = _within(8)
-    layers: int = _within(1)
-    heads: int = _within(1)
-    vocab_size: int = _within(64)
-    warmup_copies: int = _within(0)
-    warmup_fanouts: int = _within(0)
-    warmup_epochs: int = _within(0)
-    warmup_batch: int = _within(1)
-    warmup_lr: float = _within(above=0, high=1)
-    k: int = _within(1, 100)
-    max_prompt_tokens: int = _within(4)
-    max_new_tokens: int = _within(4)
-    temperature: float = _within(above=0, high=10)
-    top_p: float = _within(above=0, high=1)
+class CorpusSettings(Section):
+    n_outfits: Annotated[int, Field(ge=20)]
+    n_oar_queries: Annotated[int, Field(ge=20)]
+    n_wscr_queries: Annotated[int, Field(ge=20)]
+    max_outfits: Natural  # 0 = all outfits of a real data set
 
 
-@dataclass(frozen=True)
-class RlSettings:
-    steps: int = _within(1)
-    group: int = _within(2)  # Eq. 6 needs a spread within the group
-    prompts_per_step: int = _within(1)
-    micro_batch: int = _within(1)  # completions in one forward pass; a matter of memory alone
-    steps_per_generation: int = _within(1)
-    num_iterations: int = _within(1)
-    learning_rate: float = _within(above=0, high=1)
-    clip: float = _within(above=0, high=1)
-    beta1: float = _within(0)
-    beta2: float = _within(0)
-    reference_kl: float = _within(0)
-    lambda_g: float = _within(0, 1)
-    lambda_d: float = _within(0, 1)
-    lambda_a: float = _within(0, 1)
-    diversity: str = _one_of("vendi", "vendi_over_k")
-    repeats: str = _one_of("once", "printed")
-    temperature: float = _within(above=0, high=10)
+class EncoderSettings(Section):
+    d: Annotated[int, Field(ge=2, le=384)]  # the sentence encoder has no more
+    prefixes: Sizes
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Rate
+    temperature: Temperature
+
+    @model_validator(mode="after")
+    def _whole_vector_last(self):
+        return _need(
+            self,
+            self.prefixes[-1] == self.d,
+            f"encoder.prefixes={list(self.prefixes)} must rise and end at encoder.d={self.d}",
+        )
 
 
-@dataclass(frozen=True)
-class SynthesisSettings:
-    fanouts_per_query: int = _within(1)
-    temperature: float = _within(above=0, high=10)
-    slots: int = _within(1, 100)
-    batch_size: int = _within(1)
+class FolmSettings(Section):
+    policy: Text  # "small", a hub id or a local directory
+    lora_rank: Natural  # 0 = train every weight
+    hidden: Width
+    layers: Count
+    heads: Count
+    vocab_size: Annotated[int, Field(ge=64)]
+    warmup_copies: Natural
+    warmup_fanouts: Natural
+    warmup_epochs: Natural
+    warmup_batch: Count
+    warmup_lr: Rate
+    k: Annotated[int, Field(ge=1, le=100)]
+    max_prompt_tokens: Annotated[int, Field(ge=4)]
+    max_new_tokens: Annotated[int, Field(ge=4)]
+    temperature: Temperature
+    top_p: Rate
+
+    @model_validator(mode="after")
+    def _heads_fit(self):
+        if self.policy != "small":
+            return self
+        even = (
+            f"folm.hidden={self.hidden} must be a multiple of 2 * folm.heads = {2 * self.heads}: rotary positions turn"
+        )
+        _need(self, self.hidden % (2 * self.heads) == 0, f"{even} the coordinates of a head in pairs")
+        shared = f"{KEY_VALUE_HEADS}, the key-value heads of policy=small"
+        return _need(self, self.heads % KEY_VALUE_HEADS == 0, f"folm.heads={self.heads} must be a multiple of {shared}")
 
 
-@dataclass(frozen=True)
-class DiffusionSettings:
-    hidden: int = _within(8)
-    mlp: int = _within(8)
-    heads: int = _within(1)
-    layers: int = _within(1)
-    dropout: float = _within(0, 0.9)
-    attention_dropout: float = _within(0, 0.9)
-    sigma_data: float = _within(above=0)
-    sigma_min: float = _within(above=0)
-    sigma_max: float = _within(1)  # in standard deviations of the data; sampling starts here
-    condition_drop: float = _within(0, 1)
-    ema: float = _within(0, 1)
-    peak_lr: float = _within(above=0, high=1)
-    warmup_steps: int = _within(0)
-    steps: int = _within(1)
-    batch_size: int = _within(1)
-    guidance: float = _within(0)
-    sampler: str = _one_of("sde", "ode", "dpm")
-    sampling_steps: int = _within(1)
+class RlSettings(Section):
+    steps: Count
+    group: Annotated[int, Field(ge=2)]  # Eq. 6 needs a spread within the group
+    prompts_per_step: Count
+    micro_batch: Count  # completions in one forward pass; a matter of memory alone
+    steps_per_generation: Count
+    num_iterations: Count
+    learning_rate: Rate
+    clip: Rate
+    beta1: Weight
+    beta2: Weight
+    reference_kl: Weight
+    lambda_g: Share
+    lambda_d: Share
+    lambda_a: Share
+    diversity: Literal["vendi", "vendi_over_k"]
+    repeats: Literal["once", "printed"]
+    pool_fraction: Rate  # of the items, that the k directions of WSCR may return together: R(Q) of Eq. 5
+    temperature: Temperature
+
+    @model_validator(mode="after")
+    def _something_is_rewarded(self):
+        weights = self.lambda_g + self.lambda_d + self.lambda_a
+        return _need(self, weights > 0, "rl.lambda_g, rl.lambda_d and rl.lambda_a must not all be 0")
+
+    @model_validator(mode="after")
+    def _passes_are_whole(self):
+        completions = self.prompts_per_step * self.group
+        rule = f"must divide rl.prompts_per_step * rl.group = {completions}"
+        whole = completions % min(self.micro_batch, completions) == 0
+        return _need(self, whole, f"rl.micro_batch={self.micro_batch} {rule}")
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    best_of: int = _within(1)
-    pool_fraction: float = _within(above=0, high=1)
-    runs: int = _within(2)
-    bootstrap: int = _within(100)
-    alpha: float = _within(0, 1)
+class SynthesisSettings(Section):
+    fanouts_per_query: Count
+    temperature: Temperature
+    slots: Annotated[int, Field(ge=1, le=100)]
+    batch_size: Count
 
 
-@dataclass(frozen=True)
-class LatencySettings:
-    batch_sizes: tuple[int, ...] = _within(1)
-    repeats: int = _within(1)
-    warmup: int = _within(0)
+class DiffusionSettings(Section):
+    hidden: Width
+    mlp: Width
+    heads: Count
+    layers: Count
+    dropout: Dropout
+    attention_dropout: Dropout
+    sigma_data: Positive
+    sigma_min: Positive
+    sigma_max: Annotated[Real, Field(ge=1)]  # in standard deviations of the data; sampling starts here
+    condition_drop: Share
+    ema: Share
+    peak_lr: Rate
+    warmup_steps: Natural
+    steps: Count
+    batch_size: Count
+    guidance: Weight
+    sampler: Literal["sde", "ode", "dpm"]
+    sampling_steps: Count
+
+    @model_validator(mode="after")
+    def _sizes_and_levels_fit(self):
+        heads = f"must be a multiple of diffusion.heads={self.heads}"
+        _need(self, self.hidden % self.heads == 0, f"diffusion.hidden={self.hidden} {heads}")
+        top = self.sigma_max * self.sigma_data
+        product = f"sigma_max * sigma_data = {self.sigma_max} * {self.sigma_data} = {top:.4g}"
+        _need(self, self.sigma_min < top, f"diffusion.sigma_min={self.sigma_min} must be below {product}")
+        longest = f"must not exceed steps={self.steps}"
+        return _need(self, self.warmup_steps <= self.steps, f"diffusion.warmup_steps={self.warmup_steps} {longest}")
 
 
-@dataclass(frozen=True)
-class Settings:
+class EvaluationSettings(Section):
+    best_of: Count
+    runs: Annotated[int, Field(ge=2)]
+    bootstrap: Annotated[int, Field(ge=100)]
+    alpha: Share
+
+
+class LatencySettings(Section):
+    batch_sizes: Sizes
+    repeats: Count
+    warmup: Natural
+
+    @model_validator(mode="after")
+    def _claim_is_judged(self):
+        judged = "must hold a size of 64 or less, at which C9 is judged"
+        return _need(self, self.batch_sizes[0] <= 64, f"latency.batch_sizes={list(self.batch_sizes)} {judged}")
+
+
+class Settings(Section):
     """Everything a run can be told besides profile, data set, data folder and seed."""
 
     corpus: CorpusSettings
@@ -138,75 +205,61 @@ class Settings:
     evaluation: EvaluationSettings
     latency: LatencySettings
 
-    def section_dict(self, names=None) -> dict:
-        """The named sections (all by default) as plain nested dicts, for hashing and recording."""
-        names = [f.name for f in dataclasses.fields(self)] if names is None else names
-        return {
-            name: {
-                key: list(value) if isinstance(value, tuple) else value
-                for key, value in dataclasses.asdict(getattr(self, name)).items()
-            }
-            for name in names
-        }
+    @model_validator(mode="after")
+    def _a_fanout_fits(self):
+        k, outfits, slots = self.folm.k, self.corpus.n_outfits, self.synthesis.slots
+        _need(self, k <= outfits, f"folm.k={k} must not exceed corpus.n_outfits={outfits}")
+        rows = f"must not exceed synthesis.slots={slots}, the rows to take a fan-out from"
+        return _need(self, k <= slots, f"folm.k={k} {rows}")
 
 
-SECTIONS = {f.name: f.type for f in dataclasses.fields(Settings)}
+SECTIONS: dict[str, Any] = {name: field.annotation for name, field in Settings.model_fields.items()}
+
+# By pydantic's name of a fault; the braces are filled from its context.
+RULES = {
+    "int_type": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_type": "is not a number",
+    "finite_number": "must be finite",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "string_type": "is not text",
+    "string_pattern_mismatch": "is not text",
+    "tuple_type": "is not a list of whole numbers, such as [1,2,4]",
+    "too_short": "is not a list of whole numbers, such as [1,2,4]",
+}
 
 
-def _rises(values) -> bool:
-    return list(values) == sorted(set(values))
+def _need(settings: Any, holds: bool, message: str) -> Any:
+    if not holds:
+        raise ValueError(f"{message}; change one of them")
+    return settings
 
 
-def check_consistency(s: Settings) -> None:
-    """Rules that tie two settings together; SettingsError for the first that is broken."""
-    completions = s.rl.prompts_per_step * s.rl.group
-    top = s.diffusion.sigma_max * s.diffusion.sigma_data  # sigma_max counts in standard deviations of the data
-    rules = [
-        (
-            _rises(s.encoder.prefixes) and s.encoder.prefixes[-1] == s.encoder.d,
-            f"encoder.prefixes={list(s.encoder.prefixes)} must rise and end at encoder.d={s.encoder.d}",
-        ),
-        (
-            s.folm.policy != "small" or s.folm.hidden % (2 * s.folm.heads) == 0,
-            f"folm.hidden={s.folm.hidden} must be a multiple of 2 * folm.heads = {2 * s.folm.heads}: rotary positions "
-            "turn the coordinates of a head in pairs",
-        ),
-        (
-            s.folm.policy != "small" or s.folm.heads % KEY_VALUE_HEADS == 0,
-            f"folm.heads={s.folm.heads} must be a multiple of {KEY_VALUE_HEADS}, the key-value heads of policy=small",
-        ),
-        (
-            s.diffusion.hidden % s.diffusion.heads == 0,
-            f"diffusion.hidden={s.diffusion.hidden} must be a multiple of diffusion.heads={s.diffusion.heads}",
-        ),
-        (
-            s.diffusion.sigma_min < top,
-            f"diffusion.sigma_min={s.diffusion.sigma_min} must be below "
-            f"sigma_max * sigma_data = {s.diffusion.sigma_max} * {s.diffusion.sigma_data} = {top:.4g}",
-        ),
-        (
-            s.diffusion.warmup_steps <= s.diffusion.steps,
-            f"diffusion.warmup_steps={s.diffusion.warmup_steps} must not exceed steps={s.diffusion.steps}",
-        ),
-        (
-            s.rl.lambda_g + s.rl.lambda_d + s.rl.lambda_a > 0,
-            "rl.lambda_g, rl.lambda_d and rl.lambda_a must not all be 0",
-        ),
-        (
-            completions % min(s.rl.micro_batch, completions) == 0,
-            f"rl.micro_batch={s.rl.micro_batch} must divide rl.prompts_per_step * rl.group = {completions}",
-        ),
-        (s.folm.k <= s.corpus.n_outfits, f"folm.k={s.folm.k} must not exceed corpus.n_outfits={s.corpus.n_outfits}"),
-        (
-            s.folm.k <= s.synthesis.slots,
-            f"folm.k={s.folm.k} must not exceed synthesis.slots={s.synthesis.slots}, the rows to take a fan-out from",
-        ),
-        (_rises(s.latency.batch_sizes), f"latency.batch_sizes={list(s.latency.batch_sizes)} must increase"),
-        (
-            s.latency.batch_sizes[0] <= 64,
-            f"latency.batch_sizes={list(s.latency.batch_sizes)} must hold a size of 64 or less, at which C9 is judged",
-        ),
-    ]
-    for holds, message in rules:
-        if not holds:
-            raise SettingsError(f"{message}; change one of them")
+def explained(error: ValidationError, source: str) -> SettingsError:
+    """The first thing that is wrong with settings read from `source`: the value, the rule, and what to do."""
+    first = error.errors()[0]
+    place, kind, facts = first["loc"], first["type"], first.get("ctx", {})
+    if kind in ("missing", "extra_forbidden", "model_type"):
+        return _misnamed(error, source, place if kind == "model_type" else place[:-1])
+    name = ".".join(map(str, place[:2]))
+    if kind == "value_error":
+        message = str(facts["error"])
+        return SettingsError(f"{name}{message}; change it" if message.startswith("=") else message)
+    return SettingsError(f"{name}={first['input']!r} {RULES[kind].format(**facts)}; change it")
+
+
+def _misnamed(error: ValidationError, source: str, place: tuple) -> SettingsError:
+    """Names that are missing or unknown at `place`, () or (section,), of a file."""
+    where, kind = ", ".join([source, *map(str, place)]), "settings" if place else "sections"
+    here = [e for e in error.errors() if place in (e["loc"], e["loc"][:-1])]
+    if here[0]["type"] == "model_type":
+        return SettingsError(f"{where}: this is not a mapping of {kind}; restore the file")
+    unknown, missing = (
+        ", ".join(sorted(str(e["loc"][-1]) for e in here if e["type"] == fault)) or "none"
+        for fault in ("extra_forbidden", "missing")
+    )
+    names = ", ".join(SECTIONS[place[0]].model_fields if place else SECTIONS)
+    return SettingsError(f"{kind} in {where}: unknown: {unknown}; missing: {missing}; the names are {names}")

@@ -1,76 +1,69 @@
 """One notebook in a kernel of its own: its environment, its memory, its failures and interruptions."""
 
+import json
 import os
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 
 import psutil
 
 from r4t_utils.machine.progress import Follower
-from r4t_utils.run import paths, publish
-from r4t_utils.run import stage as artifacts
-from r4t_utils.run.run import Context
+from r4t_utils.run import files, notebooks, paths
+from r4t_utils.run.run import Run
+from r4t_utils.run.stage import sweep
 
 
 class StageFailed(Exception):
     """A notebook that raised, with the last line of its error."""
 
 
-def execute(stage: str, run: Context) -> tuple[float, float]:
+def failed(stage: str, run: Run) -> Path:
+    """The executed notebook of a stage that failed, kept for a look at its traceback."""
+    return run.artifacts / f"{stage}.failed.ipynb"
+
+
+def execute(stage: str, run: Run) -> tuple[float, float]:
     """Runs one notebook; returns its seconds and the peak memory of the kernel's processes in MB.
 
-    The executed notebook appears under results only after success. Raises StageFailed; the failed notebook is
-    kept beside the artifacts.
+    The executed notebook takes its place only after success. Raises StageFailed; the failed notebook is kept beside
+    the artifacts.
     """
     import papermill
 
-    running = paths.executing(run.profile, run.label, stage)
-    done, failed = (f(run.profile, run.label, stage) for f in (paths.executed, paths.failed))
-    running.parent.mkdir(parents=True, exist_ok=True)
+    source, began = paths.notebook(stage), time.monotonic()
     # The data folder travels by the environment, so that no machine's paths end up in a saved notebook.
-    values = {
-        "profile": run.profile,
-        "dataset": run.dataset,
-        "data_dir": "",
-        "seed": run.seed,
-        "overrides": run.overrides,
-    }
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as scratch, PeakMemory() as memory:
-        events = Path(scratch) / "progress.jsonl"
+    values = {"profile": run.profile, "dataset": run.dataset, "data_dir": ""}
+    values |= {"seed": run.seed, "overrides": run.overrides}
+    with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
+        scratch, before = Path(folder), files.file_hash(source)
+        running, events = scratch / source.name, scratch / "progress.jsonl"
         try:
-            with _environment(run, events), Follower(events):
-                _in_thread(
-                    papermill.execute_notebook,
-                    str(paths.notebook(stage)),
-                    str(running),
-                    parameters=values,
-                    kernel_name="python3",
-                    cwd=str(paths.ROOT),
-                    progress_bar=False,
-                    log_output=False,
-                    extra_arguments=["--log-level=CRITICAL"],
-                )  # or each kernel warns of its sockets
+            with _environment(run, scratch, events), Follower(events):
+                options = {"parameters": values, "kernel_name": "python3", "cwd": str(paths.ROOT)}
+                options |= {"progress_bar": False, "log_output": False}
+                options |= {"extra_arguments": ["--log-level=CRITICAL"]}  # or each kernel warns of its sockets
+                _in_thread(papermill.execute_notebook, str(source), str(running), **options)
+            if run.is_default and files.file_hash(source) != before:
+                raise StageFailed(f"notebooks/{source.name} was edited while it ran; run it again")
+            notebooks.write(run.executed(stage), notebooks.read(running))
+            failed(stage, run).unlink(missing_ok=True)
         except Exception as error:
-            failed.parent.mkdir(parents=True, exist_ok=True)
             if running.is_file():
-                publish.write(failed, publish.clean(publish.read(running)))
+                notebooks.write(failed(stage, run), notebooks.read(running))
             raise StageFailed(_last_line(error)) from None
-        else:
-            publish.write(running, publish.clean(publish.read(running)))
-            os.replace(running, done)
-            failed.unlink(missing_ok=True)
         finally:
-            running.unlink(missing_ok=True)
-            artifacts.sweep(stage, run)
+            sweep(stage, run)
     return time.monotonic() - began, memory.peak_mb
 
 
-def _in_thread(function, *args, **kwargs) -> None:
+def _in_thread(function: Callable, *args, **kwargs) -> None:
     """Calls the function in a thread, where it cannot take over this process's signals, as nbclient would."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(function, *args, **kwargs)
@@ -84,36 +77,54 @@ def _in_thread(function, *args, **kwargs) -> None:
 
 
 def _last_line(error: Exception) -> str:
+    if isinstance(error, StageFailed):
+        return str(error)
     name, value = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
     lines = [line for line in str(value).splitlines() if line.strip()]
     return f"{name}: {lines[-1].strip()}" if lines else name
 
 
 @contextmanager
-def _environment(run: Context, events: Path):
-    """What the kernel inherits; absolute, since a kernel starts in the project's root."""
-    python_path = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
+def _environment(run: Run, scratch: Path, events: Path) -> Iterator[None]:
+    """What the kernel inherits: this environment's Python, no one else's modules, and folders that can be written."""
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = {"argv": argv, "display_name": "Python 3", "language": "python"}
+    files.write_text(scratch / "kernels" / "python3" / "kernel.json", json.dumps(spec))
+    try:
+        metadata.distribution("r4t_utils")
+        root = None
+    except metadata.PackageNotFoundError:
+        root = str(paths.ROOT)
     changed = {
         "R4T_ARTIFACTS": str(paths.artifacts()),
         "R4T_RESULTS": str(paths.results()),
         "R4T_NOTEBOOKS": str(paths.notebooks()),
         "R4T_DATA_DIR": str(run.data_dir or ""),
         "R4T_PROGRESS": str(events),
-        "PYTHONPATH": python_path,
+        "PYTHONPATH": root,
+        "PYTHONSAFEPATH": "1",
         "PYTHONHASHSEED": "0",
-        "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not one that the user has elsewhere
+        "JUPYTER_PATH": str(scratch),  # searched first, so that no kernel of another environment is taken
+        "JUPYTER_PREFER_ENV_PATH": "0",
+        "JUPYTER_RUNTIME_DIR": str(scratch / "runtime"),  # these need no home folder
+        "IPYTHONDIR": str(scratch / "ipython"),
+        "MPLCONFIGDIR": str(paths.artifacts() / "matplotlib"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # or each kernel prints a debugger warning
     }
     before = {key: os.environ.get(key) for key in changed}
-    os.environ.update(changed)
+    _set(changed)
     try:
         yield
     finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
+        _set(before)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for key, value in variables.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value
 
 
 class PeakMemory:

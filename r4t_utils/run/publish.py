@@ -1,116 +1,104 @@
-"""Notebooks as files: their parameters, what is volatile in them, and publishing executed outputs.
+"""What is drawn from recorded results alone, without training.
 
-`python -m r4t_utils.run.publish` copies outputs from results/cpu/sample/notebooks/ into notebooks/, cell by cell.
+python -m r4t_utils.run.publish figures --profile cpu --dataset sample     every figure whose tables are there
+python -m r4t_utils.run.publish readme                                     the generated blocks of README.md
 """
 
-import ast
+import argparse
 import json
+import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from r4t_utils.run import manifest as manifests
 from r4t_utils.run import paths
+from r4t_utils.run.files import write_text
 
-PARAMETERS = ("profile", "dataset", "data_dir", "seed", "overrides")
-DEFAULT = ("cpu", "sample")  # profile and label whose outputs the committed notebooks carry
-VOLATILE = ("papermill", "execution", "widgets", "ExecuteTime")
-
-
-class PublishError(ValueError):
-    """An executed notebook that is missing, failed, or not the one that is committed."""
+# Heading: profile and label of the recorded run.
+RUNS = {"synthetic corpus": ("cpu", "sample"), "real outfits": ("cpu", "polyvore-subset")}
 
 
-def read(path: Path) -> dict:
-    """A notebook as plain JSON; raises PublishError where it is missing or is none."""
-    try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        notebook["cells"], notebook["metadata"]
-        return notebook
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PublishError(f"{path.name} cannot be read as a notebook ({error}); restore or run it") from None
+def claims_block(runs: Mapping[str, Path]) -> str:
+    """The claims table: one claim per line, with the paper's value, and each run's verdict with its interval."""
+    parts = ("claims", "claims_latency")
+    table = [[row for part in parts for row in _json(folder / f"{part}.json")] for folder in runs.values()]
+    headings = " | ".join(f"{heading} [95 %]" for heading in runs)
+    lines = [f"| | claim | paper | {headings} |", "|---" * (3 + len(runs)) + "|"]
+    for found in zip(*table, strict=True):
+        ours = " | ".join(f"**{row['verdict']}**: {row['ours']}" for row in found)
+        lines.append(f"| {found[0]['id']} | {found[0]['claim']} | {found[0]['paper']} | {ours} |")
+    return "\n".join(lines)
 
 
-def write(path: Path, notebook: dict) -> None:
-    manifests.write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+def cost_block(runs: Mapping[str, Path]) -> str:
+    """Time and peak memory of each stage of every run."""
+    table = [_json(folder / "manifest.json")["stages"] for folder in runs.values()]
+    headings = " | ".join(f"{heading}: minutes | peak memory, MB" for heading in runs)
+    lines = [f"| stage | {headings} |", "|---" * (1 + 2 * len(runs)) + "|"]
+    for stage in (*table[0], "all"):
+        chosen = [list(run.values()) if stage == "all" else [run[stage]] for run in table]
+        minutes = [sum(facts["seconds"] for facts in found) / 60 for found in chosen]
+        peaks = [max(facts["peak_memory_mb"] for facts in found) for found in chosen]
+        lines.append(f"| {stage} | {' | '.join(f'{m:.1f} | {p}' for m, p in zip(minutes, peaks))} |")
+    return "\n".join(lines)
 
 
-def source(cell: dict) -> str:
-    return "".join(cell["source"])
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def tagged(notebook: dict, tag: str) -> list[dict]:
-    """The code cells that carry a tag."""
-    return [c for c in notebook["cells"] if c["cell_type"] == "code" and tag in c["metadata"].get("tags", [])]
+BLOCKS = {"claims": claims_block, "cost": cost_block}
 
 
-def parameters(notebook: dict, tag: str = "parameters") -> dict:
-    """Names and literal values in the cell tagged `tag`; {} unless there is exactly one such cell."""
-    cells = tagged(notebook, tag)
-    if len(cells) != 1:
-        return {}
-    try:
-        return {
-            statement.targets[0].id: ast.literal_eval(statement.value) for statement in ast.parse(source(cells[0])).body
-        }
-    except (SyntaxError, ValueError, AttributeError):
-        return {}
+def filled(text: str, runs: Mapping[str, Path]) -> str:
+    """The text with every ``<!-- NAME -->`` ... ``<!-- end NAME -->`` block drawn anew from `runs`, {heading: folder}.
 
-
-def clean(notebook: dict) -> dict:
-    """Strips run stamps and widget state, in place; outputs and execution counts stay."""
-    for holder in (notebook, *notebook["cells"]):
-        for key in VOLATILE:
-            holder["metadata"].pop(key, None)
-        if holder["metadata"].get("tags") == []:
-            del holder["metadata"]["tags"]
-    return notebook
-
-
-def merged(executed: Path, committed: Path) -> dict:
-    """The committed notebook with the outputs and counts of an executed one, matched by cell id.
-
-    Raises PublishError where sources differ, a cell was not run or ended in an error, or the run's parameters were
-    not the notebook's own.
+    Raises ValueError where a block is missing from the text.
     """
-    ran, target = read(executed), read(committed)
-    injected = parameters(ran, "injected-parameters")
-    changed = {k: v for k, v in injected.items() if v != parameters(target).get(k)}
-    if changed:
-        raise PublishError(f"{executed.name} ran with {changed}, not with its defaults; run it with those")
-    extra = tagged(ran, "injected-parameters")
-    cells = {c.get("id"): c for c in ran["cells"] if c not in extra}
-    ids = [c.get("id") for c in target["cells"]]
-    if None in ids or list(cells) != ids:
-        raise PublishError(f"{executed.name}: its cells are not those of the committed one; run it again")
-    count = 0
-    for cell in target["cells"]:
-        done = cells[cell["id"]]
-        if source(done) != source(cell):
-            raise PublishError(f"{executed.name}: cell {cell['id']} has changed since it ran; run it again")
-        if cell["cell_type"] != "code":
-            continue
-        if any(o["output_type"] == "error" for o in done["outputs"]) or done["execution_count"] is None:
-            raise PublishError(f"{executed.name}: cell {cell['id']} failed or was not run; run it again")
-        count += 1  # as if the injected parameters had not been a cell of their own
-        cell["execution_count"] = count
-        cell["outputs"] = [{**o, "execution_count": count} if "execution_count" in o else o for o in done["outputs"]]
-    return clean(target)
+    for name, block in BLOCKS.items():
+        drawn = block(runs).replace("\\", r"\\")
+        block_of = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
+        text, found = re.subn(block_of, rf"\g<1>{drawn}\n\g<2>", text, flags=re.S)
+        if found != 1:
+            rule = f"it needs one, between <!-- {name} --> and <!-- end {name} -->"
+            raise ValueError(f"README.md has {found} blocks named {name!r}; {rule}")
+    return text
 
 
-def main() -> int:
-    try:
-        notebooks = {
-            committed: merged(paths.executed(*DEFAULT, committed.stem), committed)
-            for committed in sorted(paths.notebooks().glob("0*.ipynb"))
-        }
-    except PublishError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for committed, notebook in notebooks.items():  # all six or none
-        write(committed, notebook)
-        print(f"{committed.name}: outputs of {sum(c['cell_type'] == 'code' for c in notebook['cells'])} cells")
-    return 0
+def readme() -> None:
+    """Draws the generated blocks of README.md anew."""
+    path = paths.ROOT / "README.md"
+    runs = {heading: paths.results().joinpath(*run) for heading, run in RUNS.items()}
+    write_text(path, filled(path.read_text(encoding="utf-8"), runs))
+
+
+def figures(profile: str, dataset: str) -> None:
+    """Draws every figure whose tables are recorded for a profile and a data set, its subset too."""
+    from r4t_utils.evaluation.drawing import FIGURES, draw
+
+    whole = paths.results() / profile / dataset
+    folders = [whole, whole.with_name(f"{whole.name}-subset")]
+    drawn = 0
+    for folder in folders:
+        for name, entry in FIGURES.items():
+            if all((folder / table).is_file() for table in entry.csvs):
+                draw(name, folder)
+                print(folder / "figures" / f"{name}.png")
+                drawn += 1
+    if not drawn:
+        sys.exit(f"{whole} holds no recorded results; run `make reproduce` for that profile and data first.")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m r4t_utils.run.publish", description=__doc__)
+    parser.add_argument("what", choices=("figures", "readme"))
+    parser.add_argument("--profile", default="cpu")
+    parser.add_argument("--dataset", default="sample")
+    given = parser.parse_args(argv)
+    readme() if given.what == "readme" else figures(given.profile, given.dataset)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

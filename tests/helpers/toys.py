@@ -7,8 +7,8 @@ from r4t_utils.run import paths
 
 PARAMETERS = 'profile = "smoke"\ndataset = "sample"\ndata_dir = ""\nseed = 0\noverrides = ""'
 BEGIN = (
-    "from r4t_utils.machine import progress\nfrom r4t_utils.run import stage as artifacts\n"
-    'stage = artifacts.begin("{stage}", profile=profile, dataset=dataset, data_dir=data_dir, seed=seed,'
+    "from r4t_utils.machine import progress\nfrom r4t_utils.run.stage import begin\n"
+    'stage = begin("{stage}", profile=profile, dataset=dataset, data_dir=data_dir, seed=seed,'
     " overrides=overrides)"
 )
 FIRST = (
@@ -54,13 +54,13 @@ def contents(*folders: Path) -> dict[str, bytes]:
 
 
 def run_in_process(stage: str, run) -> tuple[float, float]:
-    """Stands in for `execution.execute` where a test needs no kernel."""
+    """Stands in for `kernel.execute` where a test needs no kernel."""
     cells = json.loads(paths.notebook(stage).read_text())["cells"]
     names = {"profile": run.profile, "dataset": run.dataset, "data_dir": "", "seed": run.seed}
     names["overrides"] = run.overrides
     for cell in cells[1:]:
         exec(cell["source"], names)
-    done = paths.executed(run.profile, run.label, stage)
+    done = run.executed(stage)
     done.parent.mkdir(parents=True, exist_ok=True)
-    done.write_text(json.dumps(notebook(cells)))
+    done.write_text(json.dumps(notebook([{**cell, "execution_count": n} for n, cell in enumerate(cells, 1)])))
     return 1.0, 100.0

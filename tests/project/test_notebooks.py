@@ -1,5 +1,6 @@
 """Hygiene of the committed notebooks: a rule a line in `faults`, each shown to be able to fail."""
 
+import ast
 import copy
 import json
 import re
@@ -7,17 +8,34 @@ import re
 import pytest
 import toys
 
-from r4t_utils.run import paths, publish
+from r4t_utils.run import notebooks, paths
+from r4t_utils.run.run import DEFAULTS
 from r4t_utils.run.stage import STAGES
 
 FOUND = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
-DEFAULTS = {"profile": "cpu", "dataset": "sample", "data_dir": "", "seed": 0, "overrides": ""}
 MACHINE = re.compile(rf"/(home|root|tmp|Users)/|site-packages|{re.escape(str(paths.ROOT))}")
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def tagged(notebook: dict, tag: str) -> list[dict]:
+    """The code cells that carry a tag."""
+    return [c for c in notebook["cells"] if c["cell_type"] == "code" and tag in c["metadata"].get("tags", [])]
+
+
+def parameters(notebook: dict) -> dict:
+    """Names and literal values in the parameters cell; {} unless there is exactly one."""
+    cells = tagged(notebook, "parameters")
+    if len(cells) != 1:
+        return {}
+    return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(source(cells[0])).body}
 
 
 def checked(notebook):
     """The cells whose output nbval compares."""
-    return [c for c in publish.tagged(notebook, "nbval-check-output") if c["outputs"]]
+    return [c for c in tagged(notebook, "nbval-check-output") if c["outputs"]]
 
 
 def faults(notebook: dict, size: int) -> list[str]:
@@ -29,24 +47,24 @@ def faults(notebook: dict, size: int) -> list[str]:
     text = json.dumps(outputs)
     rules = {
         "an identifier for every cell": all(c.get("id") for c in cells),
-        "one parameters cell with the defaults": publish.parameters(notebook) == DEFAULTS,
-        "at most 25 lines a code cell": all(len(publish.source(c).splitlines()) <= 25 for c in code),
+        "one parameters cell with the defaults": parameters(notebook) == DEFAULTS,
+        "at most 25 lines a code cell": all(len(source(c).splitlines()) <= 25 for c in code),
         "every code cell run, in order": [c["execution_count"] for c in code] == [*range(1, len(code) + 1)],
-        "no empty code cell": all(publish.source(c).strip() for c in code),
+        "no empty code cell": all(source(c).strip() for c in code),
         "a cell whose output is checked": bool(checked(notebook)),
-        "stored output in every checked cell": checked(notebook) == publish.tagged(notebook, "nbval-check-output"),
+        "stored output in every checked cell": checked(notebook) == tagged(notebook, "nbval-check-output"),
         "no figure in a checked cell": not any(o in images for c in checked(notebook) for o in c["outputs"]),
         "no error": not any(o["output_type"] == "error" for o in outputs),
         "no widgets": "widget" not in text and "widgets" not in notebook["metadata"],
         "no run stamps": not any(
-            key in holder["metadata"] for holder in (notebook, *cells) for key in publish.VOLATILE
+            key in holder["metadata"] for holder in (notebook, *cells) for key in notebooks.VOLATILE
         ),
-        "no injected parameters": not publish.tagged(notebook, "injected-parameters"),
+        "no injected parameters": not tagged(notebook, "injected-parameters"),
         "PNG figures with alt text": all(
             "image/png" in o["data"] and o["metadata"].get("image/png", {}).get("alt") for o in images
         ),
         "alt text for images in prose": not any(
-            re.search(r"!\[\s*\]|<img(?![^>]*\balt=\"[^\"])", publish.source(c)) for c in prose
+            re.search(r"!\[\s*\]|<img(?![^>]*\balt=\"[^\"])", source(c)) for c in prose
         ),
         "three prose cells for five code cells": len(prose) >= 0.6 * len(code),
         "no folder of the machine in an output": not MACHINE.search(text),
@@ -61,7 +79,7 @@ def test_there_are_exactly_the_six():
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda p: p.stem)
 def test_a_committed_notebook_keeps_every_rule(path):
-    notebook = publish.read(path)
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     assert faults(notebook, path.stat().st_size) == []
     print(f"{path.stem}: nbval compares the output of {len(checked(notebook))} cells")
 

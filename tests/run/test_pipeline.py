@@ -1,7 +1,8 @@
-import csv
+import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import toys
 
 from r4t_utils.run import paths, pipeline
-from r4t_utils.run.run import context
+from r4t_utils.run.run import Run
 
 FIRST, SECOND = "01_data_curation", "02_rl_fanout"
 BOTH = [FIRST, SECOND]
@@ -19,8 +20,13 @@ BOTH = [FIRST, SECOND]
 @pytest.fixture
 def quick(toy, monkeypatch):
     """The same pipeline without kernels."""
-    monkeypatch.setattr(pipeline, "execute", toys.run_in_process)
+    monkeypatch.setattr(pipeline.kernel, "execute", toys.run_in_process)
     return toy
+
+
+def recorded():
+    """{stage: what results/ says of it}."""
+    return json.loads((Run.checked("smoke").results / "manifest.json").read_text())["stages"]
 
 
 def run(*arguments, **environment):
@@ -112,15 +118,14 @@ def test_what_is_fresh_is_skipped_and_only_what_changed_is_run(quick, capfd):
     assert pipeline.main(seed_3) == 0
     out = capfd.readouterr().out
     assert f"{FIRST}: fresh" in out and f"{SECOND}: running (its code has changed)" in out
-    rows = csv.DictReader((paths.run_results("smoke", "sample") / "run.csv").open())
-    assert [row["stage"] for row in rows] == BOTH
+    assert list(recorded()) == BOTH
 
     toys.save(quick / "notebooks", FIRST, toys.FIRST.replace("range(3)", "range(4)"))
     assert pipeline.main(seed_3) == 0
     assert f"{SECOND}: running ({FIRST} has been made anew since)" in capfd.readouterr().out
 
-    paths.executed("smoke", "sample", SECOND).unlink()
-    assert "notebook is missing" in pipeline.outdated(SECOND, context("smoke", seed=3))
+    Run.checked("smoke").executed(SECOND).unlink()
+    assert "notebook is missing" in pipeline.outdated(SECOND, Run.checked("smoke", seed=3))
 
 
 def test_only_runs_one_stage_and_wants_its_inputs_fresh(quick, capsys):
@@ -151,3 +156,62 @@ def test_make_refuses_a_variable_that_it_does_not_know(target):
     refused = make(*known, "DATSET=polyvore")
     assert refused.returncode and not refused.stdout
     assert "unknown variable DATSET; the variables are PROFILE DATASET DATA_DIR SEED SET PYTHON" in refused.stderr
+
+
+def test_results_say_of_each_stage_the_settings_that_it_had(quick, capsys):
+    assert pipeline.main(["--profile", "smoke"]) == 0
+    before = recorded()
+    assert pipeline.main(["--profile", "smoke", "--only", "02", "--set", "rl.steps=2"]) == 0
+    assert recorded()[SECOND]["settings"]["rl"]["steps"] == 2 and recorded()[SECOND]["overrides"] == "rl.steps=2"
+    assert recorded()[FIRST] == before[FIRST]
+    toys.save(quick / "notebooks", FIRST, toys.FIRST.replace("range(3)", "range(4)"))
+    assert pipeline.main(["--profile", "smoke", "--only", "01"]) == 0
+    assert recorded()[SECOND].pop("outdated") == f"{FIRST} has been made anew since"
+    assert "outdated" not in recorded()[FIRST]
+    shutil.rmtree(quick / "artifacts")  # as in a fresh clone, where only results are kept
+    assert pipeline.main(["--profile", "smoke", "--only", "01"]) == 0
+    assert list(recorded()) == BOTH
+
+
+def test_a_stage_after_a_run_with_other_settings_is_refused(quick, capfd):
+    assert pipeline.main(["--profile", "smoke"]) == 0
+    before = toys.contents(quick)
+    assert pipeline.main(["--profile", "smoke", "--only", "02", "--set", "encoder.epochs=3"]) == 2
+    assert "encoder.epochs=2, and this run asks for 3" in capfd.readouterr().err
+    assert toys.contents(quick) == before
+
+
+@pytest.mark.parametrize("variable", ["R4T_ARTIFACTS", "R4T_RESULTS"])
+def test_a_folder_that_cannot_be_written_is_one_message(toy, monkeypatch, capfd, variable):
+    (toy / "taken").write_text("a file, so no folder can be made below it, not even by root")
+    monkeypatch.setenv(variable, str(toy / "taken" / "here"))
+    before = toys.contents(toy)
+    assert pipeline.main(["--profile", "smoke"]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and re.fullmatch(rf"error: .*taken.* cannot be written \(.*\); .*\${variable}\n", err)
+    assert toys.contents(toy) == before
+
+
+ODD = ["a b", "it's", 'say "x"', "$HOME $(id) `id`", "ünï", "a;b&c|d*?[1]#"]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
+@pytest.mark.parametrize("text", ODD)
+def test_a_suggested_command_survives_the_shell(tmp_path, text):
+    folder = tmp_path / text.replace("/", "")
+    given = Run.checked("smoke", overrides=f"folm.policy={shlex.quote(text)} latency.batch_sizes=[1,2]")
+    command = dataclasses.replace(given, data_dir=folder).command("01")
+    (tmp_path / "Makefile").write_text('export\n01:\n\t@printf \'%s\\n\' "$$DATA_DIR" "$$SET" "$$PROFILE"\n')
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=alone, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [str(folder), given.overrides, "smoke"], done.stderr
+    assert Run.checked("smoke", overrides=given.overrides).settings == given.settings
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
+def test_recipes_see_no_modules_of_the_caller():
+    there = {**os.environ, "PYTHONPATH": "/somewhere/else"}
+    done = subprocess.run(
+        ["make", "--eval=show: ; @env", "show"], cwd=paths.ROOT, env=there, capture_output=True, text=True
+    )
+    assert "\nPYTHONSAFEPATH=1\n" in done.stdout and "PYTHONPATH=" not in done.stdout

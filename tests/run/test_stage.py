@@ -9,22 +9,22 @@ import pandas as pd
 import pytest
 import toys
 
-from r4t_utils.run import manifest as manifests
-from r4t_utils.run import paths
-from r4t_utils.run import stage as artifacts
-from r4t_utils.run.run import context
+from r4t_utils.run import files, manifest, paths, stage
+from r4t_utils.run.code import code_hash
+from r4t_utils.run.run import Run
 from r4t_utils.run.stage import ArtifactError
 from r4t_utils.settings import SettingsError
 
 FIRST, SECOND = "01_data_curation", "02_rl_fanout"
+SMOKE = Run.checked("smoke")
 
 
-def begin(stage, **changes):
-    return artifacts.begin(stage, **{"profile": "smoke", "dataset": "sample", **changes})
+def begin(name, **changes):
+    return stage.begin(name, **{"profile": "smoke", "dataset": "sample", **changes})
 
 
-def make(stage, text="[1, 2]", **changes):
-    run = begin(stage, **changes)
+def make(name, text="[1, 2]", **changes):
+    run = begin(name, **changes)
     run.path("model/numbers.json").write_text(text)
     run.record("toy", pd.DataFrame({"x": [0.1, 2.0]}))
     run.finish(items=3)
@@ -36,14 +36,14 @@ def made(folders):
     toys.save(folders / "notebooks", FIRST, toys.FIRST)
     toys.save(folders / "notebooks", SECOND, toys.SECOND)
     make(FIRST)
-    return paths.stage("smoke", "sample", FIRST)
+    return SMOKE.folder(FIRST)
 
 
-def refused(folders, stage, error=ArtifactError, **changes):
+def refused(folders, name, error=ArtifactError, **changes):
     """The message of the refusal; nothing on disk may have changed."""
     before = toys.contents(folders)
     with pytest.raises(error) as caught:
-        begin(stage, **changes)
+        begin(name, **changes)
     assert toys.contents(folders) == before
     assert not list(folders.rglob("*.partial"))
     assert "\n" not in str(caught.value)
@@ -53,13 +53,13 @@ def refused(folders, stage, error=ArtifactError, **changes):
 def test_a_finished_stage_is_complete_and_can_be_read(made):
     run = begin(SECOND)
     assert (run.input(FIRST) / "model/numbers.json").read_text() == "[1, 2]"
-    manifest = json.loads(paths.manifest(made).read_text())
-    assert manifest["summary"] == {"items": 3}
-    assert manifest["settings"] == context("smoke").settings.section_dict(["corpus", "encoder"])
-    assert set(manifest["files"]) == {"model/numbers.json"}
-    assert {"versions", "commit", "hardware", "wall_time_s", "seed", "inputs"} <= set(manifest)
-    assert (paths.run_results("smoke", "sample") / "toy.csv").read_text() == "x\n0.1\n2.0\n"
-    assert not artifacts.stale(FIRST, context("smoke"))
+    facts = json.loads((made / "manifest.json").read_text())
+    assert facts["summary"] == {"items": 3}
+    assert facts["settings"] == stage.declared_dict(SMOKE.settings, FIRST)
+    assert set(facts["files"]) == {"model/numbers.json"}
+    assert {"versions", "commit", "hardware", "wall_time_s", "seed", "inputs"} <= set(facts)
+    assert (SMOKE.results / "toy.csv").read_text() == "x\n0.1\n2.0\n"
+    assert not stage.stale(FIRST, Run.checked("smoke"))
 
 
 def test_finish_lists_files_and_table_lists_settings(folders):
@@ -102,13 +102,13 @@ def test_a_missing_file_is_refused(made, folders):
     ],
 )
 def test_a_damaged_manifest_is_refused(made, folders, damage):
-    manifest = paths.manifest(made)
-    manifest.write_text(damage(manifest.read_text()))
+    path = made / "manifest.json"
+    path.write_text(damage(path.read_text()))
     assert "manifest is missing or damaged" in refused(folders, SECOND)
 
 
 def test_an_artifact_of_another_profile_is_refused(made, folders):
-    other = paths.stage("cpu", "sample", FIRST)
+    other = Run.checked("cpu").folder(FIRST)
     other.parent.mkdir(parents=True)
     made.rename(other)
     assert "profile='smoke'" in refused(folders, SECOND, profile="cpu")
@@ -116,7 +116,7 @@ def test_an_artifact_of_another_profile_is_refused(made, folders):
 
 def test_an_artifact_of_other_settings_is_refused_by_name(made, folders):
     message = refused(folders, SECOND, overrides="encoder.epochs=7")
-    assert "encoder.epochs=2" in message and "7" in message and 'SET="encoder.epochs=7"' in message
+    assert "encoder.epochs=2" in message and "7" in message and "SET=encoder.epochs=7" in message
 
 
 def test_an_artifact_of_another_seed_is_refused(made, folders):
@@ -172,9 +172,9 @@ def test_an_unreadable_data_folder_is_refused(folders, tmp_path):
 
 def test_the_data_folder_may_come_from_the_environment(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("R4T_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr("r4t_utils.run.run.datasets.label", lambda *_: "polyvore", raising=False)
-    assert context("smoke", "polyvore").data_dir == tmp_path
-    assert context("smoke", "sample").data_dir is None
+    monkeypatch.setattr("r4t_utils.run.run.sources.label", lambda *_: "polyvore", raising=False)
+    assert Run.checked("smoke", "polyvore").data_dir == tmp_path
+    assert Run.checked("smoke", "sample").data_dir is None
 
 
 def test_an_unfinished_run_leaves_the_earlier_artifact(made):
@@ -183,11 +183,11 @@ def test_an_unfinished_run_leaves_the_earlier_artifact(made):
     run.record("toy", {"half": 1})
     run.record("toy", pd.DataFrame({"x": []}))
     assert (made / "model/numbers.json").read_text() == "[1, 2]"
-    assert not artifacts.stale(FIRST, context("smoke"))
+    assert not stage.stale(FIRST, Run.checked("smoke"))
 
 
 def test_results_join_the_others_when_the_stage_is_finished(made):
-    shared = paths.run_results("smoke", "sample")
+    shared = SMOKE.results
     run = begin(SECOND)
     assert run.results != shared
     run.record("curves", pd.DataFrame({"x": [1]}))
@@ -198,27 +198,27 @@ def test_results_join_the_others_when_the_stage_is_finished(made):
     assert run.results == shared
     found = sorted(str(p.relative_to(shared)) for p in shared.rglob("*") if p.is_file())
     assert found == ["curves.csv", "figures/curves.png", "toy.csv"]
-    assert paths.partials("smoke", "sample", SECOND) == []
+    assert stage.partials(SECOND, SMOKE) == []
 
 
 def test_a_killed_run_leaves_the_earlier_artifact_and_is_swept(made):
     script = (
-        "import os\nfrom r4t_utils.run import stage as artifacts\n"
-        f"run = artifacts.begin('{FIRST}', profile='smoke', dataset='sample')\n"
+        "import os\nfrom r4t_utils.run.stage import begin\n"
+        f"run = begin('{FIRST}', profile='smoke', dataset='sample')\n"
         "run.path('model/numbers.json').write_text('half')\nos.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=paths.ROOT)
     assert done.returncode == -9
-    assert len(paths.partials("smoke", "sample", FIRST)) == 2
-    assert not artifacts.stale(FIRST, context("smoke"))
+    assert len(stage.partials(FIRST, SMOKE)) == 2
+    assert not stage.stale(FIRST, Run.checked("smoke"))
     begin(FIRST)
-    assert {p.name for p in paths.partials("smoke", "sample", FIRST)} == {f".{FIRST}.{os.getpid()}.partial"}
+    assert {p.name for p in stage.partials(FIRST, SMOKE)} == {f".{FIRST}.{os.getpid()}.partial"}
 
 
 def test_a_publication_cut_short_is_restored(made):
-    made.rename(paths.replaced(made))
-    assert not artifacts.problem(FIRST, context("smoke"))
-    assert made.is_dir() and not paths.replaced(made).exists()
+    made.rename(files.replaced(made))
+    assert not stage.problem(FIRST, Run.checked("smoke"))
+    assert made.is_dir() and not files.replaced(made).exists()
 
 
 def test_a_stage_reads_only_what_it_needs(made):
@@ -233,31 +233,31 @@ def test_a_stage_writes_only_into_its_folder(folders, name):
 
 
 def test_stale_tells_why(made, folders):
-    run = context("smoke")
+    run = Run.checked("smoke")
     notebook = folders / "notebooks" / f"{FIRST}.ipynb"
     os.utime(notebook, (1, 1))
-    assert artifacts.stale(FIRST, run) == ""  # a timestamp is no reason
+    assert stage.stale(FIRST, run) == ""  # a timestamp is no reason
     text = notebook.read_text()
     notebook.write_text(text.replace("range(3)", "range(4)"))
-    assert "code" in artifacts.stale(FIRST, run)
+    assert "code" in stage.stale(FIRST, run)
     notebook.write_text(text.replace("stage.record(", "# a comment\\nstage.record("))
-    assert artifacts.stale(FIRST, run) == ""
-    result = paths.run_results("smoke", "sample") / "toy.csv"
+    assert stage.stale(FIRST, run) == ""
+    result = SMOKE.results / "toy.csv"
     result.write_text("x\n")
-    assert "toy.csv" in artifacts.stale(FIRST, run)
-    assert "encoder.epochs" in artifacts.stale(FIRST, context("smoke", overrides="encoder.epochs=5"))
+    assert "toy.csv" in stage.stale(FIRST, run)
+    assert "encoder.epochs" in stage.stale(FIRST, Run.checked("smoke", overrides="encoder.epochs=5"))
 
 
 def test_changed_data_makes_the_first_stage_stale(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr("r4t_utils.run.run.datasets.label", lambda *_: "polyvore", raising=False)
+    monkeypatch.setattr("r4t_utils.run.run.sources.label", lambda *_: "polyvore", raising=False)
     data = tmp_path / "data"
     data.mkdir()
     (data / "train.json").write_text("[]")
     make(FIRST, dataset="polyvore", data_dir=str(data))
-    run = context("smoke", "polyvore", str(data))
-    assert artifacts.stale(FIRST, run) == ""
+    run = Run.checked("smoke", "polyvore", str(data))
+    assert stage.stale(FIRST, run) == ""
     (data / "train.json").write_text("[1]")
-    assert artifacts.stale(FIRST, run) == "the data folder has changed"
+    assert stage.stale(FIRST, run) == "the data folder has changed"
 
 
 def test_code_hash_follows_imports_and_data_files(tmp_path, monkeypatch):
@@ -284,7 +284,7 @@ def test_code_hash_follows_imports_and_data_files(tmp_path, monkeypatch):
             )
         )
     )
-    first = manifests.code_hash(notebook)
+    first = code_hash(notebook)
     for name, text, changes in [
         ("other.py", "h = 2", False),
         ("machine/progress.py", "size = 2", False),
@@ -298,7 +298,7 @@ def test_code_hash_follows_imports_and_data_files(tmp_path, monkeypatch):
         ("__init__.py", "x = 1", True),
     ]:
         (package / name).write_text(text)
-        now = manifests.code_hash(notebook)
+        now = code_hash(notebook)
         assert (now != first) == changes, name
         first = now
 
@@ -316,11 +316,11 @@ def test_a_run_s_own_results_leave_the_recorded_commit_clean(tmp_path, monkeypat
         git(*words)
     head = git("rev-parse", "HEAD").strip()
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    assert manifests.provenance()["commit"] == head
+    assert manifest.provenance()["commit"] == head
     (tmp_path / "results/cpu/claims.json").write_text("2")
-    assert manifests.provenance()["commit"] == head
+    assert manifest.provenance()["commit"] == head
     (tmp_path / "code.py").write_text("2")
-    assert manifests.provenance()["commit"] == head + "+"
+    assert manifest.provenance()["commit"] == head + "+"
 
 
 def test_records_are_strict_json_and_written_at_one_stroke(folders, monkeypatch):
@@ -333,7 +333,7 @@ def test_records_are_strict_json_and_written_at_one_stroke(folders, monkeypatch)
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(manifests.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(OSError):
         run.record("claims", {"x": 1})
     assert path.read_bytes() == before

@@ -1,0 +1,68 @@
+"""The code behind a notebook as one hash: comments, docstrings and layout do not count."""
+
+import ast
+import re
+from pathlib import Path
+
+from r4t_utils.run import paths
+from r4t_utils.run.files import file_hash, text_hash, to_json
+from r4t_utils.run.notebooks import read
+
+PACKAGE = "r4t_utils"
+# Looks, not content.
+UNHASHED = {f"{PACKAGE}.{name}" for name in ("evaluation.drawing", "evaluation.figures", "machine.progress")}
+
+
+def code_hash(notebook: Path) -> str:
+    """Hash of a notebook's code cells, of the package's modules that they import, directly or not, and of the
+    data files (YAML, JSON) that those modules name.
+
+    Modules that only draw or report do not count. "" where there is no such notebook; SettingsError for another file.
+    """
+    if not notebook.is_file():
+        return ""
+    trees = [_parsed(cell.source) for cell in read(notebook).cells if cell.cell_type == "code"]
+    found, waiting = {}, sorted(set().union(*(_imports(tree, "") for tree in trees)))
+    while waiting:
+        module = waiting.pop()
+        file = _file(module)
+        if module in found or module in UNHASHED or file is None:
+            continue
+        text = file.read_text(encoding="utf-8")
+        tree = _parsed(text)
+        data = [p for p in sorted(file.parent.iterdir()) if p.suffix in (".yaml", ".json") and p.name in text]
+        found[module] = [ast.dump(tree), {p.name: file_hash(p) for p in data}]
+        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+        waiting.extend(_imports(tree, package))
+    return text_hash(to_json([[ast.dump(tree) for tree in trees], found]))
+
+
+def _parsed(source: str) -> ast.Module:
+    """The syntax tree without docstrings."""
+    try:
+        tree = ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source))
+    except SyntaxError:
+        return ast.Module(body=[ast.Expr(ast.Constant(source))], type_ignores=[])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body.pop(0)
+    return tree
+
+
+def _imports(tree: ast.Module, package: str) -> set[str]:
+    """The package's modules (and possible modules) that a tree imports, with their parent packages."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    ours = {name for name in names if name.split(".")[0] == PACKAGE}
+    return {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 2)}
+
+
+def _file(module: str) -> Path | None:
+    base = paths.ROOT.joinpath(*module.split("."))
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
