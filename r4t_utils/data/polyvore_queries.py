@@ -58,7 +58,7 @@ def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: 
     Columns: query, collection (row number of the outfit), items, group, split. The query is the outfit's own title
     where that is meaningful and not taken, else a description by its items.
     """
-    categories, own, rows = items.category.to_numpy(), [terms(clean(title)) for title in items.title], {}
+    categories, own, rows = items.category.to_numpy(), [*map(terms, items.title)], {}
     common = Counter(term for found in own for term in found)
     for i in rng.permutation(len(collections)):
         if len(rows) == n:
@@ -101,10 +101,10 @@ def _is_garment(name: str) -> bool:
 
 def _pairs(items: pd.DataFrame, collections: pd.DataFrame) -> list[tuple[str, str]]:
     """Terms (a, b) that meet in ``MIN_TOGETHER`` outfits, a abstract and b of another kind."""
-    own = [terms(clean(title)) for title in items.title]
+    own = [*map(terms, items.title)]
     together = Counter()
     for title, members in zip(collections.title, collections["items"], strict=True):
-        here = set(terms(clean(title))).union(*(own[i] for i in members))
+        here = set(terms(title)).union(*(own[i] for i in members))
         together.update(combinations(sorted(here), 2))
     order = (*ABSTRACT, *DETAIL, "garment")
     found = []

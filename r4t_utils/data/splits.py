@@ -1,48 +1,41 @@
 """Near-duplicate queries and the 8:1:1 split that keeps them together (set-up of the paper, Section 3)."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
 
 from r4t_utils.data.text import topic_words
 
 SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
 NEAR = 0.8  # Jaccard overlap of topic words from which two queries are near-duplicates
+BLOCK = 1000  # queries compared with all others at a time: all pairs at once may not fit in memory
 
 
 def near_duplicate_groups(queries: list[str], *keys: Sequence, threshold: float = NEAR) -> np.ndarray:
-    """Group number of every query; queries in one group must not be split.
+    """Group number of every query, in the order of the groups' first queries; one group must not be split.
 
     Two queries share a group when their topic words overlap (Jaccard) by at least ``threshold``, when they have the
     same value in one of ``keys`` (each one value per query), or when a chain of such pairs joins them. Queries of
     nothing but generic words are one request.
     """
-    words = [topic_words(query) for query in queries]
-    parent = list(range(len(queries)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    first_with_key: dict = {}
-    holders = defaultdict(list)
-    for i, own in enumerate(words):
-        for n, values in enumerate(keys):
-            parent[root(i)] = root(first_with_key.setdefault((n, values[i]), i))
-        shared: dict[int, int] = defaultdict(int)
-        for word in own:
-            for j in holders[word]:
-                shared[j] += 1
-            holders[word].append(i)
-        for j, common in shared.items():
-            if common >= threshold * len(own | words[j]):
-                parent[root(i)] = root(j)
-        if not own:  # nothing but generic words: all of these are one request
-            parent[root(i)] = root(first_with_key.setdefault("generic", i))
-    return np.array([root(i) for i in range(len(queries))])
+    n = len(queries)
+    held = pd.Series([sorted(topic_words(query)) or [""] for query in queries], dtype=object).explode()
+    where = held.index, pd.factorize(held)[0]
+    holds = csr_array((np.ones(len(held), int), where), shape=(n, len(held)))
+    size, pairs = holds.sum(1), [np.empty((2, 0), int)]
+    for start in range(0, n, BLOCK):
+        common = (holds[start : start + BLOCK] @ holds.T).tocoo()
+        i, j = common.row + start, common.col
+        near = common.data >= threshold * (size[i] + size[j] - common.data)
+        pairs.append(np.stack([i[near], j[near]]))
+    for values in keys:  # each query and the first one with its value
+        code = pd.factorize(pd.Series(values))[0]
+        pairs.append(np.stack([np.arange(n), np.unique(code, return_index=True)[1][code]]))
+    i, j = np.hstack(pairs)
+    return connected_components(coo_array((np.ones(len(i)), (i, j)), (n, n)), directed=False)[1].astype(int)
 
 
 LARGEST = 1 / 20  # of a held-out split: a group that is larger goes to training

@@ -23,9 +23,30 @@ def clean(title: str) -> str:
     return " ".join(re.findall("[a-z0-9]+", re.sub(r"@\S+|'", "", text)))
 
 
+# Singular words in -as and -is, and plurals, that the rules of ``stem`` would get wrong
+IRREGULAR = {"canvas": "canvas", "iris": "iris", "scarves": "scarf", "tutus": "tutu", "ecrus": "ecru"}
+
+
+def stem(text: str) -> str:
+    """The cleaned text with one form for the singular and the plural of a word.
+
+    boots, boot -> boot; dresses, dress -> dress; blouses, blouse -> blous; parties, party -> party; beanies, beanie ->
+    beany; dressy, campus, gas stay.
+    """
+    return " ".join(map(_singular, clean(text).split()))
+
+
+def _singular(word: str) -> str:
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    word = re.sub("(?<=[a-z]{3})(?<![su])s$", "", word)
+    word = re.sub("(?<=..[sxz]|.[cs]h)e$", "", word)  # of the ending -es, or the word's own
+    return re.sub("(?<=..)ie$", "y", word)
+
+
 @cache
 def vocabulary() -> dict[str, tuple[str, str]]:
-    """Every term of general fashion language, its words without plural endings -> (kind, usual spelling).
+    """Every term of general fashion language, as ``stem`` gives it -> (kind, usual spelling).
 
     Kinds are the facets (colour, ..., style) and "garment"; a thesaurus word has the kind of the facet that
     one of its neighbours belongs to, else "style". The last word of a garment's name is a garment too.
@@ -43,7 +64,7 @@ def vocabulary() -> dict[str, tuple[str, str]]:
 
 
 def terms(text: str) -> list[str]:
-    """The terms of general fashion language in a cleaned text, without plural endings, each once."""
+    """The terms of general fashion language in a text, as ``stem`` gives them, each once."""
     words = stem(text).split()
     runs = (" ".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1))
     return list(dict.fromkeys(run for run in runs if run in vocabulary()))
@@ -51,23 +72,16 @@ def terms(text: str) -> list[str]:
 
 def kinds(text: str) -> set[str]:
     """The kinds of term that a text holds."""
-    return {vocabulary()[term][0] for term in terms(clean(text))}
+    return {vocabulary()[term][0] for term in terms(text)}
 
 
-def stem(text: str) -> str:
-    """Words without plural endings: dresses -> dress, boots -> boot."""
-    words = text.replace("-", " ").split()
-    return " ".join(re.sub(r"(?<=ss|sh|ch)es$|(?<=[a-z]{3})(?<!s)s$", "", word) for word in words)
-
-
-# Words that carry no topic: two queries that differ in these alone ask for the same thing.
+# Words that carry no topic, with their stems: two queries that differ in these alone ask for the same thing.
 GENERIC = frozenset(
     "a an and for in of on the to with my i is what wear look looks style styles outfit outfits "
-    "fashion ensemble idea ideas vibes energy feeling set".split()
+    "fashion ensemble idea ideas vibe vibes energy feeling set".split()
 )
 
 
 def topic_words(query: str) -> frozenset[str]:
-    """Lower-case words of a query without plural endings and generic words."""
-    words = (re.sub(r"(?<=[a-z]{3})s$", "", word) for word in re.findall(r"[a-z0-9]+", query.lower()))
-    return frozenset(word for word in words if word not in GENERIC)
+    """The stems of a query's words, without generic words."""
+    return frozenset(stem(query).split()) - GENERIC

@@ -206,13 +206,6 @@ def test_no_outfit_left_and_a_bad_category_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "title, cleaned", [("Boho &lt;3 É\tté!", "boho 3 e te"), ("Don't @someone_x stop", "dont stop"), ("★★", "")]
-)
-def test_clean(title, cleaned):
-    assert polyvore_queries.clean(title) == cleaned
-
-
-@pytest.mark.parametrize(
     "title, meaningful",
     [
         ("Boho Rocker", "boho rocker"),

@@ -10,6 +10,7 @@ import pytest
 from r4t_utils.data.corpus import SPLITS, Corpus
 from r4t_utils.data.sample import ATTRIBUTES, ITEM_ATTRIBUTES, generate, world
 from r4t_utils.data.sample_queries import MIN_LOOKS, MIN_RELEVANT, broad_queries, outfit_queries, satisfies
+from r4t_utils.data.text import GENERIC, stem
 from r4t_utils.run import profiles
 
 FAMILIES = {
@@ -22,8 +23,6 @@ FAMILIES = {
     "functional needs",
     "hybrids",
 }
-GENERIC = """a an and for in of on the to with my i is what wear look looks style styles outfit outfits
-             fashion ensemble idea ideas vibes energy feeling set""".split()
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +148,7 @@ def test_no_intent_is_in_two_splits(corpus):
 
 def across_splits(table, stop, threshold):
     """Pairs of queries in different splits whose word sets overlap (Jaccard) by ``threshold`` or more."""
-    words = [
-        {w[:-1] if len(w) > 3 and w[-1] == "s" else w for w in re.findall(r"[a-z0-9]+", q)} - set(stop)
-        for q in table["query"]
-    ]
+    words = [{*stem(query).split()} - set(stop) for query in table["query"]]
     vocabulary = {word: i for i, word in enumerate(sorted(set().union(*words)))}
     M = np.zeros((len(words), len(vocabulary)), np.float32)
     for row, own in zip(M, words, strict=True):

@@ -1,29 +1,17 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from r4t_utils.data import splits
 from r4t_utils.data.splits import LARGEST, near_duplicate_groups, split_811
 from r4t_utils.data.text import topic_words
 
 WORDS = ["boho", "beach", "beaches", "winter", "cosy", "look", "for", "the", "party", "gig", "red"]
 queries = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join), min_size=1, max_size=15)
-
-
-@pytest.mark.parametrize(
-    "query, words",
-    [
-        ("Boho BEACH looks", {"boho", "beach"}),
-        ("festival outfits for the weekends", {"festival", "weekend"}),
-        ("what to wear to my party", {"party"}),
-        ("a look", set()),
-        ("90s t-shirt, red!", {"90s", "t", "shirt", "red"}),  # "90s": too short to be a plural
-        ("gas bus", {"gas", "bus"}),
-        ("", set()),
-    ],
-)
-def test_topic_words(query, words):
-    assert topic_words(query) == words
 
 
 def brute_force(texts, keys, threshold):
@@ -56,12 +44,45 @@ def test_groups_are_the_components_of_near_duplicates(texts, threshold, keyed, r
     keys = [[random.randint(0, 8) for _ in texts] for _ in range(keyed)]
     found = near_duplicate_groups(texts, *keys, threshold=threshold)
     assert partition(found) == partition(brute_force(texts, keys, threshold))
+    assert list(dict.fromkeys(found.tolist())) == list(range(found.max() + 1))  # numbered as they appear
 
 
 def test_groups_chain_through_a_third_query():
     five, six, seven = "a1 b1 c1 d1 e1", "a1 b1 c1 d1 e1 f1", "a1 b1 c1 d1 e1 f1 g1"
     assert len(set(near_duplicate_groups([five, seven]))) == 2  # 5 of 7
     assert len(set(near_duplicate_groups([five, seven, six]))) == 1  # 5 of 6, then 6 of 7
+
+
+def test_no_queries_have_no_groups():
+    assert near_duplicate_groups([]).tolist() == near_duplicate_groups([], []).tolist() == []
+
+
+def random_queries(n):
+    rng = np.random.default_rng(0)
+    return [" ".join(f"w{i}" for i in rng.integers(0, 12, rng.integers(3, 7))) for _ in range(n)]
+
+
+def test_groups_do_not_depend_on_the_blocks_of_the_comparison(monkeypatch):
+    texts = random_queries(200)
+    whole = near_duplicate_groups(texts)
+    assert 1 < len(set(whole)) < len(texts)
+    monkeypatch.setattr(splits, "BLOCK", 7)
+    assert near_duplicate_groups(texts).tolist() == whole.tolist()
+
+
+def test_group_numbers_do_not_depend_on_the_order_of_sets():
+    """Python draws the order of a set of words anew in every process."""
+    code = "import sys; from r4t_utils.data.splits import near_duplicate_groups as f; print(f(sys.argv[1:]).tolist())"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code, *random_queries(200)],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(printed) == 1
 
 
 def test_equal_keys_join_queries_without_a_word_in_common():
