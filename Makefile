@@ -75,10 +75,10 @@ $(STAGES): setup
 	@$(PIPELINE) --only $@
 
 figures: setup
-	@$(PY) -m r4t_utils.run.publish figures --profile "$$PROFILE" --dataset "$$DATASET"
+	@$(PY) -m r4t_utils.evaluation.drawing results/"$$PROFILE"/"$$DATASET"*
 
 readme: setup
-	@$(PY) -m r4t_utils.run.publish readme
+	@$(PY) docs/readme.py
 
 quick: setup
 	@$(SCRATCH) && $(PY) -m pytest tests -m 'not training' -n 2 --quiet

@@ -1,7 +1,11 @@
-"""Draws a figure from recorded results alone: its CSV files, the common style, and a small PNG with alt text."""
+"""Draws a figure from recorded results alone: its CSV files, the common style, and a small PNG with alt text.
+
+`python -m r4t_utils.evaluation.drawing results/cpu/sample ...` draws every figure whose CSV files the folders hold.
+"""
 
 import io
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -88,3 +92,17 @@ def draw(name: str, folder: str | Path) -> Drawn:
     partial.write_bytes(png)
     partial.replace(target)
     return Drawn(data=png, format="png", alt=entry.alt)
+
+
+def main(folders: list[str]) -> None:
+    """Draws every figure whose CSV files are in one of the folders; exits with a message where there is none."""
+    found = [(n, Path(f)) for f in folders for n, e in FIGURES.items() if all(Path(f, csv).is_file() for csv in e.csvs)]
+    if not found:
+        sys.exit(f"{' '.join(folders) or 'no folder'}: no recorded results; run `make reproduce` for that run first")
+    for name, folder in found:
+        draw(name, folder)
+        print(folder / "figures" / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -178,3 +178,13 @@ def test_bad_input_names_the_value_and_the_rule(tmp_path):
     with pytest.raises(ValueError, match="diffusion_loss.csv, diffusion_loss_by_sigma.csv"):
         drawing.draw("diffusion_loss", tmp_path)
     assert not (tmp_path / "figures").exists()
+
+
+def test_the_command_redraws_what_has_been_recorded(tmp_path, capsys):
+    with pytest.raises(SystemExit, match=f"{tmp_path}: no recorded results; run `make reproduce`"):
+        drawing.main([str(tmp_path)])
+    tables()["rl_curves.csv"].to_csv(tmp_path / "rl_curves.csv", index=False)
+    tables()["diffusion_loss.csv"].to_csv(tmp_path / "diffusion_loss.csv", index=False)  # half of what it needs
+    drawing.main([str(tmp_path)])
+    assert sorted(p.stem for p in (tmp_path / "figures").iterdir()) == ["reward_components", "rl_curves"]
+    assert str(tmp_path / "figures" / "rl_curves.png") in capsys.readouterr().out

@@ -1,14 +1,8 @@
-"""What is drawn from recorded results alone, without training.
+"""Draws the generated blocks of README.md from the recorded runs: `make readme`."""
 
-python -m r4t_utils.run.publish figures --profile cpu --dataset sample     every figure whose tables are there
-python -m r4t_utils.run.publish readme                                     the generated blocks of README.md
-"""
-
-import argparse
 import json
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,38 +60,11 @@ def filled(text: str, runs: Mapping[str, Path]) -> str:
     return text
 
 
-def readme() -> None:
+def main() -> None:
     """Draws the generated blocks of README.md anew."""
     path = paths.ROOT / "README.md"
     runs = {heading: paths.results().joinpath(*run) for heading, run in RUNS.items()}
     write_text(path, filled(path.read_text(encoding="utf-8"), runs))
-
-
-def figures(profile: str, dataset: str) -> None:
-    """Draws every figure whose tables are recorded for a profile and a data set, its subset too."""
-    from r4t_utils.evaluation.drawing import FIGURES, draw
-
-    whole = paths.results() / profile / dataset
-    folders = [whole, whole.with_name(f"{whole.name}-subset")]
-    drawn = 0
-    for folder in folders:
-        for name, entry in FIGURES.items():
-            if all((folder / table).is_file() for table in entry.csvs):
-                draw(name, folder)
-                print(folder / "figures" / f"{name}.png")
-                drawn += 1
-    if not drawn:
-        sys.exit(f"{whole} holds no recorded results; run `make reproduce` for that profile and data first.")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m r4t_utils.run.publish", description=__doc__)
-    parser.add_argument("what", choices=("figures", "readme"))
-    parser.add_argument("--profile", default="cpu")
-    parser.add_argument("--dataset", default="sample")
-    given = parser.parse_args(argv)
-    readme() if given.what == "readme" else figures(given.profile, given.dataset)
 
 
 if __name__ == "__main__":
