@@ -1,19 +1,23 @@
 """Maryland Polyvore (Han et al. 2017): outfits that people published, read from the official JSON files.
 
-The folder holds train_no_dup.json, valid_no_dup.json and test_no_dup.json, or some of them, plain or as
-.json.gz, and category_id.txt where there is one. The paper's database is the union of the three, so their own
-split is not kept.
+The folder holds train_no_dup.json, valid_no_dup.json and test_no_dup.json, or some of them, plain or compressed by
+gzip, as .json or .json.gz, and category_id.txt where there is one. The paper's database is the union of the three, so
+their own split is not kept.
 """
 
 import gzip
 import hashlib
 import json
+import re
+import unicodedata
 import zlib
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from r4t_utils.data import polyvore_queries
 from r4t_utils.data.corpus import Corpus
@@ -26,61 +30,89 @@ OFFICIAL = {
 }
 CATEGORIES = "category_id.txt"
 MIN_ITEMS = 4  # named items that make an outfit
+BLANK = " \u034f\u115f\u1160\u2800\u3164\uffa0\ufe0e\ufe0f"  # letters and marks that show nothing
 SEED = 2603  # queries and splits are data: training seeds do not change them
 REMEDY = "unpack it from polyvore.tar.gz of xthan/polyvore-dataset"
 
 
 class DataError(ValueError):
-    """A data folder or file that cannot be used; the message names it, the rule and the remedy."""
+    """A data folder or file that cannot be used; the message names it, the rule and the remedy, in ASCII."""
+
+    def __init__(self, what: str, remedy: str = REMEDY):
+        super().__init__(f"{what}: {remedy}".encode("ascii", "backslashreplace").decode())
+
+
+def _visible(text: str) -> str:
+    """A text as a reader sees it: without control and format characters, runs of whitespace as one space."""
+    text.encode()  # half a surrogate pair is a ValueError
+    shown = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
+    return " ".join(shown.split()) if shown.strip(BLANK) else ""
+
+
+Text = Annotated[str, AfterValidator(_visible)]
+
+
+class Item(BaseModel):
+    name: Text
+    categoryid: int
+
+
+class Outfit(BaseModel):
+    """One entry of a file; other keys are ignored, and so are items without a visible name."""
+
+    set_id: Annotated[Text, BeforeValidator(lambda value: "" if value is None else str(value))] = ""
+    name: Text
+    items: Annotated[list[Item], AfterValidator(lambda items: [item for item in items if item.name])]
+
+
+OUTFITS = TypeAdapter(Annotated[list[Outfit], Field(min_length=1)])
 
 
 def label(folder: Path) -> str:
     """ "polyvore" where the folder holds the three official files, to the byte, else "polyvore-subset".
 
-    Raises DataError where no file is there, or one cannot be read as outfits.
+    Raises DataError where no file is there, or one cannot be read as outfits or as category names.
     """
-    files = _read(folder)
-    if _official(files):
-        return "polyvore"
-    for name, data in files.items():
-        _outfits(folder / name, data)
-    return "polyvore-subset"
+    name, files = _read(folder)
+    _categories(folder)
+    if name != "polyvore":
+        _outfits(folder, files)
+    return name
 
 
 def load(folder: Path, n_oar_queries: int, n_wscr_queries: int, max_outfits: int = 0) -> Corpus:
     """The corpus of a folder; the same files and arguments give the same corpus.
 
-    Items without a name are left out. Outfits with fewer than ``MIN_ITEMS`` others are dropped, and counted
-    in ``collections.attrs["dropped"]``; of the rest, ``max_outfits`` drawn with a fixed seed stay (0: all).
-    Items of one name stay separate items. There may be fewer queries than asked for: the data decide. Prints
-    one line where the files are not the official ones.
+    An outfit whose set_id an earlier one has is left out, and so are items without a visible name. Outfits with fewer
+    than ``MIN_ITEMS`` others are dropped; of the rest, ``max_outfits`` drawn with a fixed seed stay (0: all). Both are
+    counted in ``collections.attrs``: "repeated", "dropped". Items of one name stay separate items. There may be fewer
+    queries than asked for: the data decide. Prints a line where files are not official, and where outfits are repeated.
 
     Raises DataError as ``label`` does, and where no outfit is left.
     """
-    files = _read(folder)
-    official = _official(files)
-    if not official:
-        print(f"unverified subset: {', '.join(files)} in {folder} are not the three official Polyvore files")
+    name, files = _read(folder)
     categories = _categories(folder)
-    read = [outfit for name, data in files.items() for outfit in _outfits(folder / name, data)]
-    kept = [outfit for outfit in read if len(outfit[1]) >= MIN_ITEMS]
-    dropped = len(read) - len(kept)
+    if name != "polyvore":
+        print(f"unverified subset: {', '.join(files)} in {str(folder)!a} are not the three official Polyvore files")
+    read, repeated = _outfits(folder, files)
+    if repeated:
+        print(f"repeated outfits: {repeated} in {str(folder)!a} have the set_id of an earlier one and are left out")
+    kept = [outfit for outfit in read if len(outfit.items) >= MIN_ITEMS]
     if not kept:
-        rule = f"none with {MIN_ITEMS} named items or more; at least one is needed"
-        raise DataError(f"{folder} has {len(read)} outfits, {rule}: use more data")
+        raise DataError(f"{folder} has {len(read)} outfits, none with {MIN_ITEMS} named items or more", "use more data")
     rng = np.random.default_rng(SEED)
     if 0 < max_outfits < len(kept):
         kept = [kept[i] for i in sorted(rng.choice(len(kept), max_outfits, replace=False))]
-    items, collections = [], []
-    for title, members in kept:
-        rows = range(len(items), len(items) + len(members))
-        items += [{"title": name, "category": categories.get(n, f"category {n}")} for name, n in members]
-        collections.append({"title": title, "items": list(rows)})
-    items, collections = pd.DataFrame(items), pd.DataFrame(collections)
-    collections.attrs["dropped"] = dropped
+    members = [item for outfit in kept for item in outfit.items]
+    category = [categories.get(item.categoryid, f"category {item.categoryid}") for item in members]
+    items = pd.DataFrame({"title": [item.name for item in members], "category": category})
+    ends = accumulate(len(outfit.items) for outfit in kept)
+    rows = [[*range(end - len(outfit.items), end)] for outfit, end in zip(kept, ends)]
+    collections = pd.DataFrame({"title": [outfit.name for outfit in kept], "items": rows})
+    collections.attrs.update(dropped=sum(len(outfit.items) < MIN_ITEMS for outfit in read), repeated=repeated)
     oar = polyvore_queries.broad_queries(items, collections, n_oar_queries, rng)
     wscr = polyvore_queries.outfit_queries(items, collections, n_wscr_queries, rng)
-    return Corpus("polyvore" if official else "polyvore-subset", items, collections, oar, wscr)
+    return Corpus(name, items, collections, oar, wscr)
 
 
 def blob_id(data: bytes) -> str:
@@ -88,67 +120,54 @@ def blob_id(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def _official(files: dict[str, bytes]) -> bool:
-    return {name.removesuffix(".gz"): blob_id(data) for name, data in files.items()} == OFFICIAL
-
-
-def _read(folder: Path) -> dict[str, bytes]:
-    """The uncompressed bytes of every official name in the folder; the plain file goes before the .gz."""
+def _read(folder: Path) -> tuple[str, dict[str, bytes]]:
+    """The label of the folder, and the uncompressed bytes of its files; a .json goes before a .json.gz."""
     if not folder.is_dir():
-        remedy = f"give the one that holds {', '.join(OFFICIAL)}"
-        raise DataError(f"data folder {folder} is missing or not a folder: {remedy}")
+        raise DataError(f"data folder {folder} is missing or no folder", f"give the one with {', '.join(OFFICIAL)}")
     found = {}
     for name in OFFICIAL:
-        path = next((folder / n for n in (name, f"{name}.gz") if (folder / n).is_file()), None)
-        if path is None:
-            continue
-        try:
-            data = path.read_bytes()
-            found[path.name] = gzip.decompress(data) if path.suffix == ".gz" else data
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path} cannot be read ({error}); it must be a whole file: {REMEDY}") from None
+        for path in [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()][:1]:
+            try:
+                data = path.read_bytes()
+                found[path.name] = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+            except (OSError, EOFError, zlib.error) as error:
+                raise DataError(f"{path} cannot be read ({error}); it must be a whole file") from None
     if not found:
-        rule = f"none of {', '.join(OFFICIAL)}, plain or as .json.gz; at least one is needed"
-        raise DataError(f"data folder {folder} holds {rule}: {REMEDY}")
-    return found
+        raise DataError(f"data folder {folder} holds none of {', '.join(OFFICIAL)}, plain or as .json.gz")
+    official = {name.removesuffix(".gz"): blob_id(data) for name, data in found.items()} == OFFICIAL
+    return "polyvore" if official else "polyvore-subset", found
 
 
-def _outfits(path: Path, data: bytes) -> list[tuple[str, list[tuple[str, int]]]]:
-    """(title, [(item name, category id)]) of every outfit of one file; items without a name are left out."""
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}): {REMEDY}") from None
-    if not isinstance(content, list) or not content:
-        raise DataError(f"{path} must be a list of outfits, and not an empty one: {REMEDY}")
-    return [_outfit(path, number, entry) for number, entry in enumerate(content)]
-
-
-def _outfit(path: Path, number: int, entry: Any) -> tuple[str, list[tuple[str, int]]]:
-    try:
-        title, members = entry["name"], [(item["name"], item["categoryid"]) for item in entry["items"]]
-    except (KeyError, TypeError) as error:
-        what = f"it lacks {error}" if isinstance(error, KeyError) else "it has another shape"
-        rule = "must be {name, items: [{name, categoryid}, ...]}"
-        raise DataError(f"{path}: outfit {number} {rule}, but {what}: {REMEDY}") from None
-    for name, category in members:
-        if type(name) is not str or type(category) is not int:
-            values = f"name={name!r}, categoryid={category!r}; they must be text and a whole number"
-            raise DataError(f"{path}: outfit {number} has an item with {values}: {REMEDY}")
-    if type(title) is not str:
-        raise DataError(f"{path}: outfit {number} has name={title!r}; it must be text: {REMEDY}")
-    return " ".join(title.split()), [(" ".join(name.split()), category) for name, category in members if name.strip()]
+def _outfits(folder: Path, files: dict[str, bytes]) -> tuple[list[Outfit], int]:
+    """Every outfit of the files, each set_id once, and how many repeats were left out."""
+    found, total = {}, 0
+    for path, data in ((folder / name, data) for name, data in files.items()):
+        try:
+            outfits = OUTFITS.validate_python(json.loads(data), strict=True)
+        except ValidationError as errors:
+            first = errors.errors(include_url=False)[0]
+            value = "" if first["type"] == "missing" else f"={first['input']!r:.200}"
+            where = f"outfit {'.'.join(map(str, first['loc']))}" if first["loc"] else "the list of outfits"
+            raise DataError(f"{path}: {where}{value}: {first['msg']}") from None
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path} is not valid JSON ({error})") from None
+        for number, outfit in enumerate(outfits):
+            found.setdefault(outfit.set_id or (path, number), outfit)
+        total += len(outfits)
+    return list(found.values()), total - len(found)
 
 
 def _categories(folder: Path) -> dict[int, str]:
     """Category id -> name; empty where the folder has no such table."""
-    path = folder / CATEGORIES
-    if not path.is_file():
-        return {}
+    path, found = folder / CATEGORIES, {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [line.split(maxsplit=1) for line in lines if line.strip()]
-        return {int(number): name.strip() for number, name in rows}
-    except (OSError, ValueError) as error:
-        rule = "every line must be a category id and its name"
-        raise DataError(f"{path} cannot be read ({error}); {rule}: {REMEDY}, or remove it") from None
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error})", f"{REMEDY}, or remove it") from None
+    for number, line in enumerate(lines, 1):
+        text = _visible(line.decode(errors="replace"))
+        row = re.fullmatch(r"([0-9]{1,9}) ([^\ufffd]+)", text)
+        if text and (not row or found.setdefault(int(row[1]), row[2]) != row[2]):
+            rule = "every line must be a category id and its one name"
+            raise DataError(f"{path}: line {number}={line!r:.200}; {rule}", f"{REMEDY}, or remove it")
+    return found

@@ -12,20 +12,15 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from r4t_utils.data.splits import near_duplicate_groups, split_811
-from r4t_utils.data.text import ABSTRACT, clean, stem, terms, vocabulary
+from r4t_utils.data.splits import with_splits
+from r4t_utils.data.text import ABSTRACT, clean, kinds, terms, vocabulary
 
 MIN_TOGETHER = 5  # outfits in which two terms must meet before a query combines them
 DETAIL = ("colour", "pattern", "material")
-_FOR = ("{a} {b} outfit", "{a} look for {b}", "{b} outfit in {a} style")
-_IN = ("{a} look in {b}", "{b} {a} outfit", "{a} style with {b} pieces")
 TEMPLATES = {  # by the kind of b; a is always abstract
     "style": ("{a} {b} outfit", "{a} {b} look", "{a} and {b} style"),
-    "occasion": _FOR,
-    "season": _FOR,
-    "colour": _IN,
-    "pattern": _IN,
-    "material": _IN,
+    **dict.fromkeys(("occasion", "season"), ("{a} {b} outfit", "{a} look for {b}", "{b} outfit in {a} style")),
+    **dict.fromkeys(DETAIL, ("{a} look in {b}", "{b} {a} outfit", "{a} style with {b} pieces")),
     "garment": ("{a} look with {b}", "{a} outfit with {b}", "{b} for {a} style"),
 }
 
@@ -49,7 +44,7 @@ def broad_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: n
             query = template.format(a=vocabulary()[a][1], b=vocabulary()[b][1])
             if len(rows) < n and len(query.split()) <= 6:
                 rows.setdefault(query, "recombined")
-    return _split(pd.DataFrame({"query": list(rows), "family": list(rows.values())}), rng)
+    return with_splits(pd.DataFrame({"query": list(rows), "family": list(rows.values())}), rng)
 
 
 def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -69,7 +64,7 @@ def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: 
             if query and query not in rows:
                 rows[query] = {"query": query, "collection": int(i), "items": ids}
                 break
-    return _split(pd.DataFrame(list(rows.values()), columns=["query", "collection", "items"]), rng)
+    return with_splits(pd.DataFrame(list(rows.values()), columns=["query", "collection", "items"]), rng)
 
 
 def _described(found: list[list[str]], categories: Iterable[str], common: Counter) -> str | None:
@@ -78,25 +73,20 @@ def _described(found: list[list[str]], categories: Iterable[str], common: Counte
     The terms that most items of the outfit share come first, then those that are rarer in the corpus.
     """
     counts = Counter(term for own in found for term in own)
-    best = sorted(counts, key=lambda term: (-counts[term], common[term], term))
     by_kind: dict[str, str] = {}
-    for term in best:
+    for term in sorted(counts, key=lambda term: (-counts[term], common[term], term)):
         by_kind.setdefault(vocabulary()[term][0], vocabulary()[term][1])
     abstract = [kind for kind in by_kind if kind in ABSTRACT][:1]
     chosen = [kind for kind in by_kind if kind in DETAIL][: 2 - len(abstract)] + abstract
     if not chosen:
         return None
     start = " ".join(by_kind[kind] for kind in sorted(chosen, key=(DETAIL + ABSTRACT).index)) + " outfit"
-    names = [name for name in dict.fromkeys(map(clean, categories)) if _is_garment(name)][:2]
+    names = [name for name in dict.fromkeys(map(clean, categories)) if "garment" in kinds(name.split(" ")[-1])][:2]
     for parts in (names, list(dict.fromkeys(name.split()[-1] for name in names)), names[:1], []):
         query = " with ".join([start] + [" and ".join(parts)] * bool(parts))
         if len(query.split()) <= 8:
             return query
     return None
-
-
-def _is_garment(name: str) -> bool:
-    return vocabulary().get(stem(name).split(" ")[-1], [""])[0] == "garment"
 
 
 def _pairs(items: pd.DataFrame, collections: pd.DataFrame) -> list[tuple[str, str]]:
@@ -110,13 +100,7 @@ def _pairs(items: pd.DataFrame, collections: pd.DataFrame) -> list[tuple[str, st
     found = []
     for pair in sorted(pair for pair, count in together.items() if count >= MIN_TOGETHER):
         a, b = sorted(pair, key=lambda term: order.index(vocabulary()[term][0]))
-        kinds = vocabulary()[a][0], vocabulary()[b][0]
-        if kinds[0] in ABSTRACT and kinds[0] != kinds[1] and not {*a.split()} & {*b.split()}:
+        of_a, of_b = vocabulary()[a][0], vocabulary()[b][0]
+        if of_a in ABSTRACT and of_a != of_b and not {*a.split()} & {*b.split()}:
             found.append((a, b))
     return found
-
-
-def _split(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    table["group"] = near_duplicate_groups(table["query"].tolist())
-    table["split"] = split_811(table["group"].to_numpy(), rng, table.get("family")) if len(table) else []
-    return table

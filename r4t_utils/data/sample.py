@@ -13,11 +13,11 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 import yaml
+from numpy.random import Generator
 
 from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.sample_queries import broad_queries, outfit_queries
 
-Rng = np.random.Generator
 FROZEN_SEED = 2603  # the corpus is data: training seeds do not change it
 ATTRIBUTES = ("style", "occasion", "season", "mood")
 ITEM_ATTRIBUTES = ("colour", "material", "pattern", *ATTRIBUTES)
@@ -37,10 +37,8 @@ def generate(n_outfits: int, n_oar_queries: int, n_wscr_queries: int, seed: int 
     fewer distinct queries than asked for.
     """
     rng = np.random.default_rng(seed)
-    looks = _looks(rng)
-    copies = _popularity(looks, n_outfits, rng)
-    items, outfits = [], []
-    for look, n in zip(looks, copies):
+    looks, items, outfits = _looks(rng), [], []
+    for look, n in zip(looks, _popularity(looks, n_outfits, rng)):
         own: dict[str, list[int]] = {}  # the look's items so far, by category
         outfits += [_outfit(look, items, own, rng) for _ in range(n)]
     outfits = [outfits[i] for i in rng.permutation(len(outfits))]
@@ -50,9 +48,10 @@ def generate(n_outfits: int, n_oar_queries: int, n_wscr_queries: int, seed: int 
     return Corpus("sample", items, collections, oar, wscr)
 
 
-def _looks(rng: Rng) -> list[dict]:
+def _looks(rng: Generator) -> list[dict]:
     """4 to 7 looks for each of the themes, no two of a theme with the same season and mood."""
     w, looks = world(), []
+    slots = dict.fromkeys(entry["slot"] for entry in w["category"].values())
     for style, entry in w["style"].items():
         for occasion in entry["occasion"]:
             pairs = [(s, m) for s in w["occasion"][occasion]["season"] for m in w["mood"]]
@@ -60,37 +59,29 @@ def _looks(rng: Rng) -> list[dict]:
                 season, mood = pairs[i]
                 look = {"style": style, "occasion": occasion, "season": season, "mood": mood}
                 look |= {a: _favoured(look, a, n, rng) for a, n in (("colour", 2), ("material", 2), ("pattern", 2))}
-                look["category"] = {slot: _category(look, slot, rng) for slot in _slots()}
+                look["category"] = {slot: _category(look, slot, rng) for slot in slots}
                 look["one_piece"] = bool(rng.random() < 0.45)
                 look["id"] = len(looks)
                 looks.append(look)
     return looks
 
 
-def _favoured(look: dict, attribute: str, n: int, rng: Rng) -> list[str]:
+def _favoured(look: dict, attribute: str, n: int, rng: Generator) -> list[str]:
     """n values of an attribute, drawn from those that the look's style, season and mood favour."""
     w = world()
     pool = [v for a in ("style", "style", "season", "mood") for v in w[a][look[a]].get(attribute, [])]
     return list(dict.fromkeys(rng.permutation(pool)))[:n]
 
 
-@cache
-def _slots() -> dict[str, list[str]]:
-    slots: dict[str, list[str]] = {}
-    for name, entry in world()["category"].items():
-        slots.setdefault(entry["slot"], []).append(name)
-    return slots
-
-
-def _category(look: dict, slot: str, rng: Rng) -> str:
+def _category(look: dict, slot: str, rng: Generator) -> str:
     """A garment for the slot; the ones that style, occasion and season favour are drawn 6 times as often each."""
     liked = [c for a in ("style", "occasion", "season") for c in world()[a][look[a]]["category"]]
-    names = _slots()[slot]
+    names = [name for name, entry in world()["category"].items() if entry["slot"] == slot]
     weight = np.array([1 + 5 * liked.count(c) for c in names], float)
     return names[rng.choice(len(names), p=weight / weight.sum())]
 
 
-def _popularity(looks: list[dict], n_outfits: int, rng: Rng) -> np.ndarray:
+def _popularity(looks: list[dict], n_outfits: int, rng: Generator) -> np.ndarray:
     """Members of each look: Zipf over themes times Zipf over the looks of a theme, on top of ``MIN_COPIES``."""
     if n_outfits < MIN_COPIES * len(looks):
         rule = f"{MIN_COPIES * len(looks)}, {MIN_COPIES} for each of {len(looks)} looks"
@@ -102,11 +93,10 @@ def _popularity(looks: list[dict], n_outfits: int, rng: Rng) -> np.ndarray:
     for theme in themes:
         seen[theme] += 1
         weight.append(rank[theme] ** -0.6 * seen[theme] ** -1.2)
-    weight = np.array(weight) / np.sum(weight)
-    return MIN_COPIES + rng.multinomial(n_outfits - MIN_COPIES * len(looks), weight)
+    return MIN_COPIES + rng.multinomial(n_outfits - MIN_COPIES * len(looks), np.array(weight) / np.sum(weight))
 
 
-def _outfit(look: dict, items: list[dict], own: dict, rng: Rng) -> dict:
+def _outfit(look: dict, items: list[dict], own: dict, rng: Generator) -> dict:
     """A near-copy of the look: most slots filled as the look has them, new items appended to ``items``."""
     optional = [s for s in ("outer", "jewellery", "accessory", "accessory") if rng.random() < 0.7]
     slots = (["dress"] if look["one_piece"] else ["top", "bottom"]) + ["shoes", "bag", "jewellery", *optional]
@@ -123,7 +113,7 @@ def _outfit(look: dict, items: list[dict], own: dict, rng: Rng) -> dict:
     return {"title": _outfit_title(look, rng), "items": members, "look": look["id"]} | {a: look[a] for a in ATTRIBUTES}
 
 
-def _item(look: dict, category: str, rng: Rng) -> dict:
+def _item(look: dict, category: str, rng: Generator) -> dict:
     w = world()
     value = {}
     for a in ("colour", "material"):
@@ -138,7 +128,7 @@ def _item(look: dict, category: str, rng: Rng) -> dict:
     return {"title": " ".join(x for x in (*words, surface("category", category, rng)) if x)} | value
 
 
-def _outfit_title(look: dict, rng: Rng) -> str:
+def _outfit_title(look: dict, rng: Generator) -> str:
     w = world()
     if rng.random() < 0.25:  # many real titles say nothing about the outfit
         return f"{w['noise_titles'][rng.integers(len(w['noise_titles']))]} {rng.integers(1, 400)}"
@@ -149,7 +139,7 @@ def _outfit_title(look: dict, rng: Rng) -> str:
     return " ".join(words or [surface("style", look["style"], rng)])
 
 
-def surface(attribute: str, value: str, rng: Rng) -> str:
+def surface(attribute: str, value: str, rng: Generator) -> str:
     """One surface form of an attribute's value; the first form is the commonest."""
     forms = world()[attribute][value]["forms"]
     weight = 1 / np.arange(1, len(forms) + 1)

@@ -31,7 +31,6 @@ def load(dataset: str, data_dir: Path | None, settings: CorpusSettings) -> Corpu
 
 
 def _checked(dataset: str, folder: Path | None) -> Path | None:
-    """The folder to read, or None where the data set is generated."""
     if dataset not in DATASETS:
         raise ValueError(f"dataset={dataset!a} is not known; choose {' or '.join(DATASETS)}")
     if dataset == "polyvore" and folder is None:

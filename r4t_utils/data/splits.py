@@ -11,6 +11,7 @@ from r4t_utils.data.text import topic_words
 
 SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
 NEAR = 0.8  # Jaccard overlap of topic words from which two queries are near-duplicates
+LARGEST = 1 / 20  # of a held-out split: a group that is larger goes to training
 BLOCK = 1000  # queries compared with all others at a time: all pairs at once may not fit in memory
 
 
@@ -23,8 +24,7 @@ def near_duplicate_groups(queries: list[str], *keys: Sequence, threshold: float 
     """
     n = len(queries)
     held = pd.Series([sorted(topic_words(query)) or [""] for query in queries], dtype=object).explode()
-    where = held.index, pd.factorize(held)[0]
-    holds = csr_array((np.ones(len(held), int), where), shape=(n, len(held)))
+    holds = csr_array((np.ones(len(held), int), (held.index, pd.factorize(held)[0])), shape=(n, len(held)))
     size, pairs = holds.sum(1), [np.empty((2, 0), int)]
     for start in range(0, n, BLOCK):
         common = (holds[start : start + BLOCK] @ holds.T).tocoo()
@@ -36,9 +36,6 @@ def near_duplicate_groups(queries: list[str], *keys: Sequence, threshold: float 
         pairs.append(np.stack([np.arange(n), np.unique(code, return_index=True)[1][code]]))
     i, j = np.hstack(pairs)
     return connected_components(coo_array((np.ones(len(i)), (i, j)), (n, n)), directed=False)[1].astype(int)
-
-
-LARGEST = 1 / 20  # of a held-out split: a group that is larger goes to training
 
 
 def split_811(groups: np.ndarray, rng: np.random.Generator, strata: Sequence | None = None) -> np.ndarray:
@@ -61,3 +58,10 @@ def split_811(groups: np.ndarray, rng: np.random.Generator, strata: Sequence | N
             place[i] = np.argmax((1 - seen / target) @ counts[i])
         seen[place[i]] += counts[i]
     return np.array([name for name, _ in SHARES])[place[group]]
+
+
+def with_splits(table: pd.DataFrame, rng: np.random.Generator, *keys: str) -> pd.DataFrame:
+    """The table of queries with columns group and split added; equal values in a column of ``keys`` stay together."""
+    table["group"] = near_duplicate_groups(table["query"].tolist(), *(table[key].tolist() for key in keys))
+    table["split"] = split_811(table["group"].to_numpy(), rng, table.get("family")) if len(table) else []
+    return table

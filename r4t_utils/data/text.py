@@ -30,8 +30,7 @@ IRREGULAR = {"canvas": "canvas", "iris": "iris", "scarves": "scarf", "tutus": "t
 def stem(text: str) -> str:
     """The cleaned text with one form for the singular and the plural of a word.
 
-    boots, boot -> boot; dresses, dress -> dress; blouses, blouse -> blous; parties, party -> party; beanies, beanie ->
-    beany; dressy, campus, gas stay.
+    boots, boot -> boot; dresses, dress -> dress; blouses, blouse -> blous; beanies, beanie -> beany; campus -> campus.
     """
     return " ".join(map(_singular, clean(text).split()))
 

@@ -15,21 +15,6 @@ from r4t_utils.settings import CorpusSettings
 
 SUBSET = Path(ROOT.parent, "shared", "data", "polyvore_subset")
 SETTINGS = CorpusSettings(n_outfits=2400, n_oar_queries=2400, n_wscr_queries=2400, max_outfits=0)
-ITEMS = ("striped casual shirt", "denim skirt", "leather boots", "canvas tote bag", "gold ring")
-
-
-def outfit(title="Boho Rocker", names=ITEMS):
-    return {
-        "set_id": "1",
-        "name": title,
-        "items": [{"index": i, "name": n, "categoryid": 40 + i} for i, n in enumerate(names)],
-    }
-
-
-def write(folder, outfits, name="train_no_dup.json"):
-    data = json.dumps(outfits).encode()
-    (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    return data
 
 
 @pytest.fixture(scope="module")
@@ -107,102 +92,6 @@ def test_max_outfits_caps_the_database(subset):
     assert len(few.collections) == 400 and len(few.items) == few.collections["items"].map(len).sum()
     assert set(few.collections.title) <= set(subset.collections.title)
     few.require(10)
-
-
-def test_small_outfits_and_nameless_items_are_dropped(tmp_path, capsys):
-    names = ITEMS, ITEMS[:3], (*ITEMS[:3], " "), (*ITEMS, "")
-    write(tmp_path, [outfit(names=own) for own in names])
-    (tmp_path / "category_id.txt").write_text("40 Men's Shirts\n41 Skirts\n")
-    corpus = polyvore.load(tmp_path, 20, 20)
-    assert corpus.collections["items"].tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
-    assert corpus.items.title.tolist() == [*ITEMS, *ITEMS]
-    assert corpus.items.category.tolist()[:3] == ["Men's Shirts", "Skirts", "category 42"]
-    assert corpus.collections.attrs["dropped"] == 2
-    assert corpus.oar["query"].tolist() == ["boho rocker"]
-    assert corpus.wscr["query"].tolist()[0] == "boho rocker"  # the second outfit is described by its items
-    assert corpus.wscr["query"].tolist()[1].endswith("casual outfit with mens shirts and skirts")
-    printed = capsys.readouterr().out
-    assert printed.startswith("unverified subset: train_no_dup.json in ") and printed.count("\n") == 1
-
-
-def test_terms_that_meet_in_five_outfits_are_recombined(tmp_path):
-    write(
-        tmp_path,
-        [
-            outfit("Untitled #1", ("vintage jacket", "a", "b", "c")),
-            *[outfit("no words", ("festival thing", "fringed thing", "x", "y"))] * 5,
-        ],
-    )
-    corpus = polyvore.load(tmp_path, 20, 20)
-    assert set(corpus.oar.family) == {"recombined"}
-    assert {topic_words(q) for q in corpus.oar["query"]} <= {
-        frozenset(words) for words in (("festival", "fringed"), ("festival", "fringed", "piece"))
-    }
-    assert not any("vintage" in query for query in corpus.oar["query"])
-
-
-def test_official_files_are_known_by_their_blob_ids(tmp_path, monkeypatch, capsys):
-    assert polyvore.blob_id(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object
-    ids = {}
-    for number, name in enumerate(polyvore.OFFICIAL):
-        suffix = ".gz" * (number == 1)  # a compressed copy of an official file is official too
-        ids[name] = polyvore.blob_id(write(tmp_path, [outfit()] * (number + 1), name + suffix))
-    monkeypatch.setattr(polyvore, "OFFICIAL", ids)
-    assert datasets.label("polyvore", tmp_path) == "polyvore" == polyvore.load(tmp_path, 20, 20).name
-    assert capsys.readouterr().out == ""
-    write(tmp_path, [outfit()], "test_no_dup.json")
-    assert datasets.label("polyvore", tmp_path) == "polyvore-subset"
-    (tmp_path / "test_no_dup.json").unlink()
-    assert datasets.label("polyvore", tmp_path) == "polyvore-subset"
-
-
-@pytest.mark.parametrize(
-    "content, rule",
-    [
-        (b"[{", "not valid JSON"),
-        (b"\xff\xfe\x00", "not valid JSON"),
-        (b"{}", "list of outfits"),
-        (b"[]", "list of outfits"),
-        (b"[3]", "outfit 0 must be"),
-        (b'[{"items": []}]', "lacks 'name'"),
-        (b'[{"name": "a", "items": null}]', "another shape"),
-        (b'[{"name": "a", "items": [{"name": "b"}]}]', "lacks 'categoryid'"),
-        (b'[{"name": "a", "items": [{"name": "b", "categoryid": "7"}]}]', "whole number"),
-        (b'[{"name": 5, "items": []}]', "must be text"),
-    ],
-)
-def test_a_damaged_file_is_an_error_that_names_it(tmp_path, content, rule):
-    (tmp_path / "valid_no_dup.json").write_bytes(content)
-    for use in (polyvore.label, lambda folder: polyvore.load(folder, 20, 20)):
-        with pytest.raises(ValueError) as error:
-            use(tmp_path)
-        message = str(error.value)
-        assert "\n" not in message
-        assert all(words in message for words in ("valid_no_dup.json", rule, "unpack"))
-
-
-def test_a_truncated_gzip_an_empty_folder_and_no_folder(tmp_path):
-    def refused(folder):
-        with pytest.raises(ValueError) as error:
-            datasets.label("polyvore", folder)
-        return str(error.value)
-
-    assert "holds none of train_no_dup.json" in refused(tmp_path)
-    assert "missing" in refused(tmp_path / "nowhere")
-    write(tmp_path, [outfit()], "train_no_dup.json.gz")
-    whole = (tmp_path / "train_no_dup.json.gz").read_bytes()
-    for broken in (whole[:-9], whole[: len(whole) // 2], b"not gzip", whole[:-8] + bytes(8)):
-        (tmp_path / "train_no_dup.json.gz").write_bytes(broken)
-        assert "train_no_dup.json.gz cannot be read" in refused(tmp_path)
-
-
-def test_no_outfit_left_and_a_bad_category_table(tmp_path):
-    write(tmp_path, [outfit(names=ITEMS[:3])])
-    with pytest.raises(ValueError, match="1 outfits, none with 4 named items"):
-        polyvore.load(tmp_path, 20, 20)
-    (tmp_path / "category_id.txt").write_text("Skirts 7\n")
-    with pytest.raises(ValueError, match="category_id.txt.*category id and its name"):
-        polyvore.load(tmp_path, 20, 20)
 
 
 @pytest.mark.parametrize(
