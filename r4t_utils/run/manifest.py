@@ -8,12 +8,12 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 
+from r4t_utils.machine.device import numerics
 from r4t_utils.run import paths
 from r4t_utils.run.files import file_hash, text_hash, to_json
 
@@ -52,21 +52,22 @@ def damage(folder: Path, manifest: dict) -> str:
 
 
 def provenance() -> dict:
-    """Versions, commit and machine, for the record."""
+    """Versions, commit and machine: what no setting fixes, and the last bits of a result may depend on."""
+    import torch
+
     versions = {"python": platform.python_version()}
     for name in RECORDED_VERSIONS:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             pass
-    torch = sys.modules.get("torch")
     hardware = {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "gpu": torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-    return {"versions": versions, "commit": _commit(), "hardware": hardware}
+    return {"versions": versions, "commit": _commit(), "hardware": hardware | numerics()}
 
 
 def _cpu() -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from r4t_utils.machine.device import fix_threads
 from r4t_utils.run import files, manifest, paths
 from r4t_utils.run.code import code_hash
 from r4t_utils.run.run import Run
@@ -163,6 +164,7 @@ def begin(stage: str, *, profile: str, dataset: str, data_dir: str = "", seed: i
     data, code = _data(stage, run), code_hash(paths.notebook(stage))
     require_writable(run)
     sweep(stage, run)
+    fix_threads()
     return Stage(stage, run, data, code)
 
 
@@ -222,10 +224,8 @@ class Stage:
         rows = [(section, key, value) for section, facts in sections.items() for key, value in facts.items()]
         return pd.DataFrame(rows, columns=["section", "setting", "value"])
 
-    def finish(self, **summary: Any) -> Any:
-        """Writes the manifest, publishes files and results, and returns a DataFrame of the files, in kB."""
-        import pandas as pd
-
+    def finish(self, **summary: Any) -> None:
+        """Writes the manifest with a `summary` of numbers, publishes files and results, and says what was written."""
         self._require_open("a manifest")
         run, found = self.run, files.folder_hashes(self._work)
         facts: dict[str, Any] = {key: getattr(run, key) for key in ("profile", "dataset", "label", "seed", "overrides")}
@@ -237,8 +237,7 @@ class Stage:
         files.move_files(self.results, run.results)
         self.results = run.results
         files.replace(run.folder(self.name), self._work)
-        rows = [(name, round(fact["bytes"] / 1000, 1)) for name, fact in found.items()]
-        return pd.DataFrame(rows, columns=["file", "kB"])
+        print(f"{self.name}: {len(found)} files for the next notebooks, {len(self._recorded)} tables for readers")
 
 
 def partials(stage: str, run: Run) -> list[Path]:
