@@ -1,10 +1,13 @@
 """A tiny policy and a toy encoder for the tests of the language model and of its training."""
 
+import json
 import zlib
 
 import numpy as np
+from hypothesis import strategies as st
 
 from r4t_utils.policy import folm, small
+from r4t_utils.policy.prompts import MAX_WORDS, parse
 from r4t_utils.run import profiles
 
 K = 3
@@ -30,8 +33,26 @@ def policy(overrides: str = "", seed: int = 0) -> folm.Folm:
     return small.small_policy(QUERIES, settings(overrides).folm, seed)[0]
 
 
+def block(value) -> str:
+    """A completion: a text, or a value as JSON, between the tags."""
+    return f"<queries>{value if isinstance(value, str) else json.dumps(value)}</queries>"
+
+
+def read(text: str, k: int = 2) -> tuple:
+    """A parsed completion as (queries, fault, repairs)."""
+    found = parse(text, k)
+    return found.queries, found.fault, found.repairs
+
+
+def sub_queries():
+    """Strategy: well-formed sub-queries that the small policy can write, of words that differ in more than signs."""
+    word = st.text("abcdefghijklmnopqrstuvwxyz0123456789-&'", min_size=1, max_size=8)
+    words = st.lists(word, min_size=1, max_size=MAX_WORDS, unique_by=lambda w: w.translate(dict.fromkeys(b"-&'")) or w)
+    return words.map(" ".join).filter(lambda query: any(map(str.isalnum, query)))
+
+
 class WordEncoder:
-    """e_text that adds up one fixed random direction a word: texts that share words are close."""
+    """e_text that adds up one fixed random direction per word: texts that share words are close."""
 
     def __init__(self, d: int = 24):
         self.d = d

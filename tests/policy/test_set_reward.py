@@ -43,10 +43,7 @@ def test_malformed_fanouts_earn_the_least(diversity):
 
 
 def test_malformed_fanouts_lose_what_one_item_is_worth():
-    texts, everything = (
-        [GOOD, *FAULTY],
-        list(range(len(ITEMS))),
-    )  # whatever an empty slot found, it would be in Y
+    texts, everything = [GOOD, *FAULTY], list(range(len(ITEMS)))  # whatever an empty slot found would be in Y
     earned = reward("wscr")(texts, ["boho"] * len(texts), [everything] * len(texts))
     assert earned == [0.5] + [-1 / len(ITEMS)] * len(FAULTY)
 
@@ -59,6 +56,18 @@ def test_a_repeated_sub_query_counts_once():
     # Every one of them is an item's own text.
     np.testing.assert_allclose(parts["ground"], [1 / 3, 2 / 3, 1], atol=1e-3)
     np.testing.assert_allclose(total, 0.6 * parts["ground"] + 0.2 * parts["div"] + 0.2 * parts["align"])
+
+
+@pytest.mark.parametrize("again", ["Red hat", "red  hat!", "red-hat", "red\u200b hat", "ｒｅｄ hat"])
+def test_a_repeat_in_another_form_is_one(again):
+    """An encoder that sees no difference, as a real one hardly does, must not be paid twice."""
+    it = reward()
+    text = it.encoder.text
+    it.encoder.text = lambda texts: text(["red hat" if sub == again else sub for sub in texts])
+    found, twice, thrice = it.score(
+        ["hat"] * 3, [["red hat", again, "gold ring"], ["red hat", "red hat", "gold ring"], [again, again, "red hat"]]
+    )[1]["align"]
+    assert found == twice > thrice > 0
 
 
 def test_repeats_earn_again_where_the_sums_are_taken_as_printed():
@@ -75,6 +84,12 @@ def test_a_sub_query_that_stutters_covers_nothing():
     everything, printed = [list(range(len(ITEMS)))] * 2, reward("wscr", repeats="printed")
     assert reward("wscr")([plain, stutter], ["q"] * 2, everything) == [3 / 6, 2 / 6]
     assert printed([plain, stutter], ["q"] * 2, everything) == [3 / 6, 3 / 6]
+    assert reward("wscr")([stutter.replace("hat hat", "hat Hat!")], ["q"], everything[:1]) == [2 / 6]
+
+
+def test_coverage_needs_the_reference_sets():
+    with pytest.raises(ValueError, match="0 reference sets for 2 results"):
+        reward("wscr")([GOOD] * 2, ["q"] * 2)
 
 
 def test_terms_by_hand():
@@ -97,11 +112,7 @@ def test_each_query_of_a_batch_has_its_own_alignment():
 
 
 def test_coverage_by_hand():
-    fanouts = [
-        ["red hat", "boho boots", "city bag"],
-        ["red hat"] * 3,
-        ["gold ring", "beach towel", "city bag"],
-    ]
+    fanouts = [["red hat", "boho boots", "city bag"], ["red hat"] * 3, ["gold ring", "beach towel", "city bag"]]
     texts, reference = [frame(f) for f in fanouts], [[0, 2, 4, 5], [0, 3], [1]]
     assert reward("wscr")(texts, ["q"] * 3, reference) == [2 / 4, 1 / 2, 0.0]
     every = reward("wscr", n=len(ITEMS))(texts, ["q"] * 3, reference)
