@@ -1,27 +1,30 @@
 """The fan-out language model (FOLM): a causal language model that is asked for fan-outs, in batches."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from r4t_utils.machine import progress
 from r4t_utils.machine.device import bf16, device
 from r4t_utils.policy.prompts import FORMAT, INSTRUCTION, TASK_TOKEN, Fanout, parse
+from r4t_utils.settings import FolmSettings
 
 
 class Folm:
     """A causal language model with its tokenizer, ready to be asked for fan-outs."""
 
-    def __init__(self, model, tokenizer, settings):
+    def __init__(self, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, settings: FolmSettings):
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
 
     def prompt(self, task: str, query: str) -> str:
         if self.tokenizer.chat_template is None:
             return f"{TASK_TOKEN[task]} {query}"
-        content = INSTRUCTION[task].format(k=self.settings.k) + FORMAT.format(query=query)
-        return self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
+        chat = [{"role": "user", "content": INSTRUCTION[task].format(k=self.settings.k) + FORMAT.format(query=query)}]
+        options: dict[str, Any] = {"add_generation_prompt": True, "enable_thinking": False}
+        return str(self.tokenizer.apply_chat_template(chat, tokenize=False, **options))
 
     @torch.inference_mode()
     def complete(
@@ -45,19 +48,13 @@ class Folm:
         tokens = self.tokenizer(
             prompts, padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt"
         ).to(self.model.device)
-        ids = self.model.generate(
-            **tokens,
-            do_sample=True,
-            temperature=temperature,
-            top_k=0,
-            top_p=self.settings.top_p,
-            max_new_tokens=self.settings.max_new_tokens,
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
+        s, pad = self.settings, self.tokenizer.pad_token_id
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": s.top_p}
+        ids = self.model.generate(**tokens, **sampling, max_new_tokens=s.max_new_tokens, pad_token_id=pad)  # pyright: ignore[reportCallIssue]
         completions = ids[:, tokens["input_ids"].shape[1] :]
-        ends = torch.as_tensor([self.tokenizer.eos_token_id, self.tokenizer.pad_token_id], device=completions.device)
+        ends = torch.as_tensor([self.tokenizer.eos_token_id, pad], device=completions.device)
         ended = torch.isin(completions, ends).long().cumsum(1) > 0
-        return [self.tokenizer.decode(row[~done]) for row, done in zip(completions, ended)]
+        return [str(self.tokenizer.decode(row[~done])) for row, done in zip(completions, ended)]
 
     def fan_out(
         self,
@@ -70,7 +67,7 @@ class Folm:
         label: str = "",
         batch_size: int = 256,
     ) -> list[list[Fanout]]:
-        """n parsed fan-outs for each query: ``answer[i][j]``."""
+        """n parsed fan-outs for each query: ``answer[i][j]``; at the settings' temperature where none is given."""
         prompts = [self.prompt(task, query) for query in queries for _ in range(n)]
         temperature = self.settings.temperature if temperature is None else temperature
         texts = self.complete(prompts, temperature, seed, batch_size, label)
@@ -78,27 +75,26 @@ class Folm:
         return [parsed[i : i + n] for i in range(0, len(parsed), n)]
 
     def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
+        """Weights, configuration and tokenizer: the same bytes wherever they are written."""
+        if "local_files_only" in (recorded := self.tokenizer.init_kwargs):
+            recorded["local_files_only"] = False  # from_pretrained keeps there what HF_HUB_OFFLINE says
+        self.model.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(folder)
 
     def trainable(self) -> "Folm":
         """The same policy, its weights open to training: all of them, or a new LoRA adapter of ``lora_rank``."""
         if not self.settings.lora_rank:
             return self
-        from peft import LoraConfig, get_peft_model
-
         rank = self.settings.lora_rank
         adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
         return Folm(get_peft_model(self.model, adapter), self.tokenizer, self.settings)
 
     @classmethod
-    def load(cls, folder, settings) -> "Folm":
+    def load(cls, folder: str | Path, settings: FolmSettings) -> "Folm":
         """A saved policy, or the pretrained one that ``folder`` names on the hub or on disk (LoRA adapters too).
 
         Raises ValueError where there is none.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         # Weights that are trained stay in float32: a step at rate 1e-7 is below the spacing of bfloat16.
         dtype = torch.bfloat16 if settings.lora_rank and bf16() else torch.float32
         try:
@@ -114,4 +110,4 @@ class Folm:
             ) from error
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        return cls(model.to(device()), tokenizer, settings)
+        return cls(model.to(device()), tokenizer, settings)  # pyright: ignore[reportArgumentType]

@@ -1,24 +1,24 @@
 """Eq. 1-5: what the fan-out policy is rewarded for. NumPy, batched over any leading axes.
 
-A fan-out that holds fewer than k sub-queries is scored through `present`, a mask over its k slots.
-An empty slot counts as the worst value that any sub-query could have had there: distance 2 and
-cosine -1, the extremes for unit vectors, and no entropy. So leaving a sub-query out never raises a
-term, whatever the sub-query would have been, and a policy gains nothing from short answers. A
-malformed fan-out has no slot present and gets the lowest value of each term.
+A fan-out that holds fewer than k sub-queries is scored through `present`, a mask over its k slots. An empty slot
+counts as the worst value that any sub-query could have had there: distance 2 and cosine -1, the extremes for unit
+vectors, and no entropy. So leaving a sub-query out never raises a term, whatever the sub-query would have been, and a
+policy gains nothing from short answers. A malformed fan-out has no slot present and gets the lowest value of each term.
 
-Q is a set, so a sub-query that is said twice is in it once: `repeated` marks the later ones, which fill
-a slot and raise the sums of Eq. 3 and 4 by nothing (a negative value still counts). As printed, the sums
-would pay for them again.
+Q is a set, so a sub-query that is said twice is in it once: `repeated` marks the later ones, which fill a slot and
+raise the sums of Eq. 3 and 4 by nothing (a negative value still counts). As printed, the sums would pay for them again.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 DIVERSITIES = ("vendi", "vendi_over_k")
 WORST_DISTANCE = 2.0  # between opposite unit vectors
 WORST_COSINE = -1.0
+Flags = ArrayLike | None  # of slots: (..., k) bool
 
 
 class Reward(NamedTuple):
@@ -30,7 +30,7 @@ class Reward(NamedTuple):
     align: np.ndarray
 
 
-def _flags(name: str, flags, shape: tuple, default: bool) -> np.ndarray:
+def _slot_flags(name: str, flags: Flags, shape: tuple, default: bool) -> np.ndarray:
     if flags is None:
         return np.full(shape, default)
     flags = np.asarray(flags)
@@ -42,13 +42,13 @@ def _flags(name: str, flags, shape: tuple, default: bool) -> np.ndarray:
     return flags
 
 
-def _set_mean(value, repeated) -> np.ndarray:
+def _set_mean(value: np.ndarray, repeated: Flags) -> np.ndarray:
     """Mean over the k slots, which a repeat never raises."""
-    repeated = _flags("repeated", repeated, value.shape, False)
+    repeated = _slot_flags("repeated", repeated, value.shape, False)
     return np.where(repeated, np.minimum(value, 0.0), value).mean(-1)
 
 
-def _unit(name: str, X, present=None) -> np.ndarray:
+def _unit(name: str, X: ArrayLike, present: np.ndarray | None = None) -> np.ndarray:
     """X as float64 after checking that its (present) rows have norm 1; empty slots become zero rows."""
     X = np.asarray(X, np.float64)
     if present is not None:
@@ -63,19 +63,18 @@ def _unit(name: str, X, present=None) -> np.ndarray:
     return X
 
 
-def vendi(E, present=None) -> np.ndarray:
+def vendi(E: ArrayLike, present: Flags = None) -> np.ndarray:
     """Vendi score, Eq. 2: exp of the entropy of the eigenvalues of E E^T / k.
 
-    E: (..., k, d) unit rows; present: optional (..., k) bool. Returns (...), in 1 (all rows equal) to
-    k (all orthogonal). With m < k rows present it is V_m^(m/k): the entropy of a mixture is concave,
-    so this is a lower bound on the score after any filling of the empty slots. Raises ValueError for
-    rows that are not of unit norm.
+    E: (..., k, d) unit rows; present: optional (..., k) bool. Returns (...), in 1 (all rows equal) to k (all
+    orthogonal). With m < k rows present it is V_m^(m/k): the entropy of a mixture is concave, so this is a lower bound
+    on the score after any filling of the empty slots. Raises ValueError for rows that are not of unit norm.
     """
     E = np.asarray(E)
     if E.ndim < 2 or E.shape[-2] == 0:
         raise ValueError(f"E has shape {E.shape}; it must be (..., k, d) with k of 1 or more.")
     k = E.shape[-2]
-    present = _flags("present", present, E.shape[:-1], True)
+    present = _slot_flags("present", present, E.shape[:-1], True)
     E = _unit("E", E, present)
     m = present.sum(-1)
     K = E @ np.swapaxes(E, -1, -2) / np.maximum(m, 1)[..., None, None]
@@ -84,14 +83,14 @@ def vendi(E, present=None) -> np.ndarray:
     return np.clip(np.exp(entropy * m / k), 1.0, k)
 
 
-def ground(nearest_distance, present=None, repeated=None) -> np.ndarray:
+def ground(nearest_distance: ArrayLike, present: Flags = None, repeated: Flags = None) -> np.ndarray:
     """Groundedness, Eq. 3: 1 - mean distance from each sub-query to its nearest content.
 
-    nearest_distance: (..., k) Euclidean distances between unit vectors, in 0..2; present, repeated:
-    optional (..., k) bool. Returns (...), in -1..1. Raises ValueError for a distance outside 0..2.
+    nearest_distance: (..., k) Euclidean distances between unit vectors, in 0..2; present, repeated: optional (..., k)
+    bool. Returns (...), in -1..1. Raises ValueError for a distance outside 0..2.
     """
     distance = np.asarray(nearest_distance, np.float64)
-    present = _flags("present", present, distance.shape, True)
+    present = _slot_flags("present", present, distance.shape, True)
     distance = np.where(present, distance, WORST_DISTANCE)
     good = (distance >= 0) & (distance <= WORST_DISTANCE + 1e-3)
     if not good.all():
@@ -102,62 +101,61 @@ def ground(nearest_distance, present=None, repeated=None) -> np.ndarray:
     return _set_mean(1.0 - distance, repeated)
 
 
-def align(Q, z_q, present=None, repeated=None) -> np.ndarray:
+def align(Q: ArrayLike, z_q: ArrayLike, present: Flags = None, repeated: Flags = None) -> np.ndarray:
     """Alignment, Eq. 4: mean cosine between the sub-queries and the query.
 
-    Q: (..., k, d) and z_q: (..., d), unit rows; present, repeated: optional (..., k) bool. Returns
-    (...), in -1..1. Raises ValueError for rows that are not of unit norm.
+    Q: (..., k, d) and z_q: (..., d), unit rows; present, repeated: optional (..., k) bool. Returns (...), in -1..1.
+    Raises ValueError for rows that are not of unit norm.
     """
     Q = np.asarray(Q)
-    present = _flags("present", present, Q.shape[:-1], True)
+    present = _slot_flags("present", present, Q.shape[:-1], True)
     Q, z_q = _unit("Q", Q, present), _unit("z_q", z_q)
     cosine = np.einsum("...kd,...d->...k", Q, z_q)
     return _set_mean(np.where(present, cosine, WORST_COSINE), repeated)
 
 
 def composite(
-    nearest_distance,
-    C,
-    Q,
-    z_q,
+    nearest_distance: ArrayLike,
+    C: ArrayLike,
+    Q: ArrayLike,
+    z_q: ArrayLike,
     *,
-    lambda_g=0.6,
-    lambda_d=0.2,
-    lambda_a=0.2,
-    diversity="vendi",
-    present=None,
-    repeated=None,
+    lambda_g: float = 0.6,
+    lambda_d: float = 0.2,
+    lambda_a: float = 0.2,
+    diversity: str = "vendi",
+    present: Flags = None,
+    repeated: Flags = None,
 ) -> Reward:
     """Reward of OAR fan-outs, Eq. 1: lambda_g r_ground + lambda_d r_div + lambda_a r_align.
 
-    nearest_distance: (..., k); C: (..., k, d) the representative (top-1) content of each sub-query;
-    Q: (..., k, d) sub-queries; z_q: (..., d) the query; present: optional (..., k) bool, all False for
-    a malformed fan-out; repeated: optional (..., k) bool, True where an earlier slot holds the same
-    sub-query. `diversity` says how the terms, whose ranges differ, are added:
+    nearest_distance: (..., k); C: (..., k, d) the representative (top-1) content of each sub-query; Q: (..., k, d)
+    sub-queries; z_q: (..., d) the query; present: optional (..., k) bool, all False for a malformed fan-out; repeated:
+    optional (..., k) bool, True where an earlier slot says the same. `diversity` says how the terms, whose ranges
+    differ, are added:
       "vendi"         r_div in 1..k, as printed in Eq. 2;
       "vendi_over_k"  r_div / k, in 1/k..1.
-    Any other scaling of the terms is another choice of weights. Returns a Reward of arrays (...). Raises
-    ValueError for an unknown setting, or negative or non-finite weights.
+    Any other scaling of the terms is another choice of weights. Returns a Reward of arrays (...). Raises ValueError
+    for an unknown setting, or negative or non-finite weights.
     """
     if diversity not in DIVERSITIES:
         raise ValueError(f"diversity is {diversity!r}; it must be one of {', '.join(DIVERSITIES)}.")
-    weights = np.array([lambda_g, lambda_d, lambda_a], np.float64)
+    g, v, a = weights = np.array([lambda_g, lambda_d, lambda_a], np.float64)
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError(f"weights are {weights.tolist()}; the three lambdas must be 0 or more.")
     k = np.shape(C)[-2]
     r = ground(nearest_distance, present, repeated), vendi(C, present), align(Q, z_q, present, repeated)
-    g, v, a = weights
     v = v / k if diversity == "vendi_over_k" else v
     return Reward(g * r[0] + v * r[1] + a * r[2], *r)
 
 
-def coverage(Y: Sequence, retrieved) -> np.ndarray:
+def coverage(Y: Sequence, retrieved: Sequence | np.ndarray) -> np.ndarray:
     """Reward of WSCR fan-outs, Eq. 5: |Y n R(Q)| / |Y|.
 
-    Y: B reference sets of item ids, each of 1 or more; retrieved: B arrays of ids of any shape, the
-    union of a fan-out's results with repeats allowed and -1 where a slot holds nothing. Returns (B,),
-    in 0..1. An empty slot retrieves nothing, so leaving a sub-query out never raises the reward.
-    Raises ValueError for an empty reference set or lengths that differ.
+    Y: B reference sets of item ids, each of 1 or more; retrieved: B arrays of ids of any shape, the union of a
+    fan-out's results with repeats allowed and -1 where a slot holds nothing. Returns (B,), in 0..1. An empty slot
+    retrieves nothing, so leaving a sub-query out never raises the reward. Raises ValueError for an empty reference set
+    or lengths that differ.
     """
     if len(Y) != len(retrieved):
         raise ValueError(f"{len(Y)} reference sets for {len(retrieved)} results; there must be one for each.")

@@ -8,18 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from datasets import Dataset
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import warmup
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import CLOSE, NEXT, TASK_TOKEN, frame, number
 from r4t_utils.policy.trainer import Watch, trainer_defaults
-from r4t_utils.settings import KEY_VALUE_HEADS
+from r4t_utils.settings import KEY_VALUE_HEADS, FolmSettings
 
 MADE_UP = 0.25  # share of warm-up queries made of random words, so that words are copied and not recalled
 
 
-def zero_shot_policy(queries: dict[str, list[str]], settings, seed: int, folder: Path) -> str:
+def zero_shot_policy(queries: dict[str, list[str]], settings: FolmSettings, seed: int, folder: Path) -> str:
     """The untuned policy: where ``Folm.load`` finds it. The small one is warmed up here and saved in ``folder``."""
     if settings.policy != "small":
         return settings.policy
@@ -30,19 +35,16 @@ def zero_shot_policy(queries: dict[str, list[str]], settings, seed: int, folder:
     return str(folder)
 
 
-def small_policy(queries: dict[str, list[str]], settings, seed: int) -> tuple[Folm, dict]:
+def small_policy(queries: dict[str, list[str]], settings: FolmSettings, seed: int) -> tuple[Folm, dict[str, Dataset]]:
     """An untrained small Llama with its own tokenizer, and what its warm-up teaches it, in order.
 
     Args:
         queries: training queries of each task ("oar", "wscr"); the fan-outs use their words and general language.
     Returns:
-        the policy, and {"copying": ..., "fan-outs": ...}, each a ``datasets.Dataset`` with columns prompt and
-        completion. Copying comes first, on short made-up examples: a small model learns it late from fan-outs, where
-        most words are anyone's guess, and until then it repeats words of the query at random.
+        the policy, and {"copying": ..., "fan-outs": ...}, each with columns prompt and completion. Copying comes first,
+        on short made-up examples: a small model learns it late from fan-outs, where most words are anyone's guess, and
+        until then it repeats words of the query at random.
     """
-    from datasets import Dataset
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     rng = np.random.default_rng(seed)
     words = sorted({word for task in queries for query in queries[task] for word in query.split()})
     lessons = {"copying": [], "fan-outs": []}
@@ -50,84 +52,64 @@ def small_policy(queries: dict[str, list[str]], settings, seed: int) -> tuple[Fo
     for i in range(settings.warmup_copies):
         query = " ".join(rng.choice(words, rng.integers(1, 6)))
         copies = frame([" ".join(warmup.kept_words(query))] * last, settings.k - last)
-        lessons["copying"].append((f"{TASK_TOKEN[('oar', 'wscr')[i % 2]]} {query}", copies))
+        lessons["copying"].append({"prompt": f"{TASK_TOKEN[('oar', 'wscr')[i % 2]]} {query}", "completion": copies})
     for i in range(settings.warmup_fanouts):
         task = ("oar", "wscr")[i % 2]
-        if rng.random() < MADE_UP:
-            query = " ".join(rng.choice(words, rng.integers(1, 6)))
-        else:
-            query = queries[task][rng.integers(len(queries[task]))]
-        lessons["fan-outs"].append((f"{TASK_TOKEN[task]} {query}", frame(warmup.fanout(task, query, settings.k, rng))))
-    tokenizer = _tokenizer([text for rows in lessons.values() for row in rows for text in row], settings)
+        given, made_up = queries[task], rng.random() < MADE_UP
+        query = " ".join(rng.choice(words, rng.integers(1, 6))) if made_up else given[rng.integers(len(given))]
+        answer = frame(warmup.fanout(task, query, settings.k, rng))
+        lessons["fan-outs"].append({"prompt": f"{TASK_TOKEN[task]} {query}", "completion": answer})
+    tokenizer = _tokenizer([text for rows in lessons.values() for row in rows for text in row.values()], settings)
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=settings.hidden,
-            intermediate_size=settings.hidden,  # narrow: this task needs layers that look up, more than ones that know
-            num_hidden_layers=settings.layers,
-            num_attention_heads=settings.heads,
-            num_key_value_heads=KEY_VALUE_HEADS,
-            tie_word_embeddings=True,
-            initializer_range=0.06,  # the usual 0.02 learns to copy a query's words far later
-            max_position_embeddings=settings.max_prompt_tokens + settings.max_new_tokens,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden,
+        intermediate_size=settings.hidden,  # narrow: this task needs layers that look up, more than ones that know
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=KEY_VALUE_HEADS,
+        tie_word_embeddings=True,
+        initializer_range=0.06,  # the usual 0.02 learns to copy a query's words far later
+        max_position_embeddings=settings.max_prompt_tokens + settings.max_new_tokens,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,  # pyright: ignore[reportArgumentType]
+        pad_token_id=tokenizer.pad_token_id,  # pyright: ignore[reportArgumentType]
     )
-    data = {
-        name: Dataset.from_dict({"prompt": [p for p, _ in rows], "completion": [c for _, c in rows]})
-        for name, rows in lessons.items()
-        if rows
-    }
-    return Folm(model, tokenizer, settings), data
+    data = {name: Dataset.from_list(rows) for name, rows in lessons.items() if rows}
+    return Folm(LlamaForCausalLM(config), tokenizer, settings), data
 
 
-def _tokenizer(texts: list[str], settings):
+def _tokenizer(texts: list[str], settings: FolmSettings) -> PreTrainedTokenizerFast:
     """Byte-pair encoding over words, with one token for each piece of the <queries> frame."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     pieces = [*(number(i) for i in range(settings.k)), NEXT, CLOSE, *TASK_TOKEN.values()]
     words = [re.sub("|".join(map(re.escape, pieces)), " ", text) for text in texts]
-    tokenizer.train_from_iterator(
-        words,
-        trainers.BpeTrainer(
-            vocab_size=settings.vocab_size - len(pieces),
-            special_tokens=["<pad>", "<eos>", "<unk>"],
-            show_progress=False,
-            initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789-'&"),
-        ),
+    special, alphabet = ["<pad>", "<eos>", "<unk>"], list("abcdefghijklmnopqrstuvwxyz0123456789-'&")
+    size = settings.vocab_size - len(pieces)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
+    tokenizer.train_from_iterator(words, trainer)
     tokenizer.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in pieces])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left"
     )
 
 
-def warm_up(policy: Folm, data, settings, seed: int, folder: Path, label: str = "warm-up") -> list[dict]:
+def warm_up(
+    policy: Folm, data: Dataset, settings: FolmSettings, seed: int, folder: Path, label: str = "warm-up"
+) -> list[dict]:
     """Supervised fine-tuning on one lesson of ``small_policy`` (loss on completions only). Returns logged losses."""
-    from trl import SFTConfig, SFTTrainer
-
+    s = settings
     with quiet():
-        config = SFTConfig(
-            output_dir=str(folder),
-            num_train_epochs=settings.warmup_epochs,
-            learning_rate=settings.warmup_lr,
-            per_device_train_batch_size=settings.warmup_batch,
-            lr_scheduler_type="cosine",
-            warmup_steps=0.05,
-            adam_beta2=0.98,
-            completion_only_loss=True,
-            logging_steps=10,
-            max_length=settings.max_prompt_tokens + settings.max_new_tokens,
-            **trainer_defaults(seed),
-        )
+        schedule = {"num_train_epochs": s.warmup_epochs, "lr_scheduler_type": "cosine", "warmup_steps": 0.05}
+        adam = {"learning_rate": s.warmup_lr, "adam_beta2": 0.98, "per_device_train_batch_size": s.warmup_batch}
+        lesson = {"completion_only_loss": True, "max_length": s.max_prompt_tokens + s.max_new_tokens}
+        options = trainer_defaults(seed) | schedule | adam | lesson
+        config = SFTConfig(output_dir=str(folder), logging_steps=10, **options)
         trainer = SFTTrainer(policy.model, args=config, train_dataset=data, processing_class=policy.tokenizer)
         watch = Watch(trainer, label)
         trainer.train()

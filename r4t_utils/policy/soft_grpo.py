@@ -1,15 +1,19 @@
 """Soft-GRPO (Section 2.3, Eq. 6-8) on TRL's GRPO trainer."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.set_reward import SetReward
 from r4t_utils.policy.trainer import Watch, trainer_defaults
+from r4t_utils.settings import RlSettings
 
 
 class SoftGRPOTrainer(GRPOTrainer):
@@ -21,6 +25,8 @@ class SoftGRPOTrainer(GRPOTrainer):
     Eq. 8 is a loss per token, and every token of a batch weighs the same here (loss_type="dapo"). Averaging within each
     completion first ("grpo") would punish the tokens of a malformed answer the less, the longer it runs on.
     """
+
+    args: GRPOConfig
 
     def __init__(self, *args, beta1: float, beta2: float, **kwargs):
         super().__init__(*args, **kwargs)
@@ -40,7 +46,7 @@ class SoftGRPOTrainer(GRPOTrainer):
         return loss + (soft * inputs["completion_mask"]).sum() / tokens
 
 
-def soft_terms(log_pi, log_pi_old, beta1: float, beta2: float) -> torch.Tensor:
+def soft_terms(log_pi: torch.Tensor, log_pi_old: torch.Tensor | None, beta1: float, beta2: float) -> torch.Tensor:
     """The last two terms of Eq. 8, for each token.
 
     log_pi, log_pi_old: (B, T); ``log_pi_old`` None means on policy (rho = 1, gradient kept). Returns (B, T).
@@ -51,55 +57,40 @@ def soft_terms(log_pi, log_pi_old, beta1: float, beta2: float) -> torch.Tensor:
 
 
 def train(
-    policy: Folm, task: str, queries: list[str], reward: SetReward, settings, seed: int, folder: Path, references=None
+    policy: Folm,
+    task: str,
+    queries: list[str],
+    reward: SetReward,
+    settings: RlSettings,
+    seed: int,
+    folder: Path,
+    references: Iterable[Iterable[int]] | None = None,
 ) -> list[dict]:
-    """Tune ``policy`` in place by Soft-GRPO. Returns a row a step: reward, spread, components, entropy, clipped share.
+    """Tune ``policy`` in place by Soft-GRPO on queries of the task, with their reference sets (WSCR).
 
-    Args:
-        queries: training queries of the task; references: their reference sets (WSCR).
-        settings: the ``rl`` section. One step = prompts_per_step x group completions, one optimiser update.
-    Raises ValueError when nothing is trainable, or when training left every weight as it was.
+    One step = prompts_per_step x group completions, one optimiser update. Returns one row per step: reward, spread,
+    components, entropy, clipped share. Raises ValueError when nothing is trainable, or when training left every weight
+    as it was.
     """
-    completions = settings.prompts_per_step * settings.group
-    micro = min(settings.micro_batch, completions)
-    rows = {"prompt": [policy.prompt(task, query) for query in queries], "query": list(queries)}
+    s, completions = settings, settings.prompts_per_step * settings.group
+    micro = min(s.micro_batch, completions)
+    parts = completions // micro
+    rows: dict[str, list] = {"prompt": [policy.prompt(task, query) for query in queries], "query": list(queries)}
     if references is not None:
         rows["reference"] = [list(map(int, reference)) for reference in references]
     with quiet():
-        config = GRPOConfig(
-            output_dir=str(folder),
-            max_steps=settings.steps,
-            learning_rate=settings.learning_rate,
-            adam_beta1=0.9,
-            adam_beta2=0.95,
-            lr_scheduler_type="linear",
-            warmup_steps=min(5, settings.steps // 4),
-            per_device_train_batch_size=micro,
-            gradient_accumulation_steps=completions // micro,
-            steps_per_generation=completions // micro * settings.steps_per_generation,
-            num_iterations=settings.num_iterations,
-            num_generations=settings.group,
-            epsilon=settings.clip,
-            beta=settings.reference_kl,
-            scale_rewards="group",
-            loss_type="dapo",
-            temperature=settings.temperature,
-            max_completion_length=policy.settings.max_new_tokens,
-            top_p=policy.settings.top_p,
-            top_k=0,
-            max_grad_norm=1.0,
-            logging_steps=1,
-            shuffle_dataset=True,
-            **trainer_defaults(seed),
-        )
+        schedule = {"max_steps": s.steps, "lr_scheduler_type": "linear", "warmup_steps": min(5, s.steps // 4)}
+        adam = {"learning_rate": s.learning_rate, "adam_beta1": 0.9, "adam_beta2": 0.95, "max_grad_norm": 1.0}
+        batches = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": parts, "shuffle_dataset": True}
+        reuse = {"steps_per_generation": parts * s.steps_per_generation, "num_iterations": s.num_iterations}
+        loss = {"epsilon": s.clip, "beta": s.reference_kl, "scale_rewards": "group", "loss_type": "dapo"}
+        group = {"num_generations": s.group, "max_completion_length": policy.settings.max_new_tokens}
+        sampling = {"temperature": s.temperature, "top_p": policy.settings.top_p, "top_k": 0}
+        options: dict[str, Any] = trainer_defaults(seed) | schedule | adam | batches | reuse | loss | group | sampling
+        config = GRPOConfig(output_dir=str(folder), logging_steps=1, **options)
+        data = Dataset.from_dict(rows)
         trainer = SoftGRPOTrainer(
-            policy.model,
-            reward_funcs=reward,
-            args=config,
-            train_dataset=Dataset.from_dict(rows),
-            processing_class=policy.tokenizer,
-            beta1=settings.beta1,
-            beta2=settings.beta2,
+            policy.model, reward, config, data, processing_class=policy.tokenizer, beta1=s.beta1, beta2=s.beta2
         )
         watch = Watch(trainer, f"Soft-GRPO, {task}", shown="reward")
         before = {name: p.detach().clone() for name, p in policy.model.named_parameters() if p.requires_grad}
@@ -108,25 +99,19 @@ def train(
         trainer.train()
     if all(torch.equal(before[name], p) for name, p in policy.model.named_parameters() if name in before):
         raise ValueError(
-            f"{settings.steps} steps moved no weight: every group had equal rewards (all completions "
+            f"{s.steps} steps moved no weight: every group had equal rewards (all completions "
             "malformed or truncated?); raise folm.max_new_tokens or warm the policy up for longer"
         )
     return _curves(watch.rows, reward.rows, settings)
 
 
-def _curves(logged: list[dict], scored: list[dict], settings) -> list[dict]:
-    """Joins the trainer's rows (one a step) with the reward's (one a sampling round)."""
+def _curves(logged: list[dict], scored: list[dict], settings: RlSettings) -> list[dict]:
+    """Joins the trainer's rows (one per step) with the reward's (one per sampling round)."""
     updates = settings.steps_per_generation * settings.num_iterations
     rows, tokens = [], float("nan")
     for row in (row for row in logged if "entropy" in row):
         tokens = row.get("completions/mean_length", tokens)  # logged by the steps that sample
-        rows.append(
-            {
-                "step": row["step"],
-                **scored[min((row["step"] - 1) // updates, len(scored) - 1)],
-                "entropy": row["entropy"],
-                "clipped": row["clip_ratio/region_mean"],
-                "tokens": tokens,
-            }
-        )
+        earned = scored[min((row["step"] - 1) // updates, len(scored) - 1)]
+        told = {"entropy": row["entropy"], "clipped": row["clip_ratio/region_mean"], "tokens": tokens}
+        rows.append({"step": row["step"], **earned, **told})
     return rows

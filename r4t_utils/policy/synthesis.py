@@ -8,6 +8,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from r4t_utils.policy.folm import Folm
+from r4t_utils.settings import SynthesisSettings
+from r4t_utils.space.encoder import DualEncoder
 from r4t_utils.space.index import Index
 
 SHARD = 512  # queries in one file
@@ -29,10 +31,8 @@ class Pairs:
         folder.mkdir(parents=True, exist_ok=True)
         for i in range(0, len(self.z_q), SHARD):
             rows = slice(i, i + SHARD)
-            save_file(
-                {"z_q": self.z_q[rows], "targets": self.targets[rows], "counts": self.counts[rows]},
-                folder / f"shard-{i // SHARD:04d}.safetensors",
-            )
+            shard = {"z_q": self.z_q[rows], "targets": self.targets[rows], "counts": self.counts[rows]}
+            save_file(shard, folder / f"shard-{i // SHARD:04d}.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> "Pairs":
@@ -41,29 +41,25 @@ class Pairs:
 
 
 def synthesise(
-    policy: Folm, task: str, queries: list[str], encoder, index: Index, settings, seed: int
-) -> tuple[Pairs, Counter]:
+    policy: Folm,
+    task: str,
+    queries: list[str],
+    encoder: DualEncoder,
+    index: Index,
+    settings: SynthesisSettings,
+    seed: int,
+) -> tuple[Pairs, Counter[str]]:
     """Draw fan-outs for every query and build its targets.
 
     OAR rows are the embeddings of the retrieved (top-1) collections, WSCR rows those of the sub-queries. Malformed
     fan-outs are dropped. Where L exceeds k, the missing rows come from the query's next fan-out.
 
-    Args:
-        settings: the ``synthesis`` section: fanouts_per_query, temperature, slots (L), batch_size.
-    Returns:
-        the pairs, and how many fan-outs were kept ("kept") or dropped, by reason.
-    Raises ValueError when no query has a well-formed fan-out.
+    Returns the pairs, and how many fan-outs were kept ("kept") or dropped, by reason. Raises ValueError when no query
+    has a well-formed fan-out.
     """
-    F, L, k = settings.fanouts_per_query, settings.slots, policy.settings.k
-    drawn = policy.fan_out(
-        task,
-        queries,
-        F,
-        temperature=settings.temperature,
-        seed=seed,
-        batch_size=settings.batch_size,
-        label=f"fan-outs, {task}",
-    )
+    s, label = settings, f"fan-outs, {task}"
+    F, L, k = s.fanouts_per_query, s.slots, policy.settings.k
+    drawn = policy.fan_out(task, queries, F, temperature=s.temperature, seed=seed, label=label, batch_size=s.batch_size)
     outcome = Counter(fanout.fault or "kept" for group in drawn for fanout in group)
     if not outcome["kept"]:
         raise ValueError(
@@ -76,13 +72,10 @@ def synthesise(
     if task == "oar":
         directions = index.vectors[index.search(directions, 1)[0][:, 0]]
     targets = np.zeros((len(queries), F, L, encoder.d), np.float32)
-    start = 0
-    for i, group in enumerate(good):
-        rows = directions[start : start + len(group) * k].reshape(len(group), k, encoder.d)
-        start += len(group) * k
-        for j in range(len(group)):
-            chain = np.concatenate([rows[(j + step) % len(group)] for step in range(-(-L // k))])
-            targets[i, j] = chain[:L]
     counts = np.array([len(group) for group in good], np.int32)
+    for i, group in enumerate(np.split(directions.reshape(-1, k, encoder.d), counts.cumsum()[:-1])):
+        for j in range(len(group)):
+            chain = np.concatenate([group[(j + step) % len(group)] for step in range(-(-L // k))])
+            targets[i, j] = chain[:L]
     some = counts > 0
     return Pairs(encoder.text(queries)[some], targets[some], counts[some]), outcome

@@ -1,6 +1,6 @@
 """What the trainers of transformers and TRL have in common here: settings, and one progress bar."""
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from r4t_utils.machine import progress
@@ -17,7 +17,6 @@ def trainer_defaults(seed: int) -> dict:
         "use_cpu": device() == "cpu",
         "bf16": bf16(),
         "gradient_checkpointing": False,
-        "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
     }
 
@@ -25,21 +24,24 @@ def trainer_defaults(seed: int) -> dict:
 class Watch(TrainerCallback):
     """Keeps every logged row and shows the run in one bar; replaces the trainer's own printing."""
 
-    def __init__(self, trainer, label: str, shown: str = "loss"):
-        self.rows, self.label, self.shown, self.bar = [], label, shown, None
+    def __init__(self, trainer: Trainer, label: str, shown: str = "loss"):
+        self.rows: list[dict] = []
+        self.label, self.shown = label, shown
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
         trainer.add_callback(self)
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         self.bar = progress.Bar(state.max_steps, self.label)
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         last = self.rows[-1] if self.rows else {}
         self.bar.update(1, **{key: last[key] for key in (self.shown,) if key in last})
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **kwargs
+    ) -> None:
         self.rows.append({"step": state.global_step, **(logs or {})})
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         self.bar.close()

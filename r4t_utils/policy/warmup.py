@@ -21,8 +21,7 @@ CONCENTRATION = 1.2  # of the Dirichlet habits: small, so that one or two moves 
 
 def fanout(task: str, query: str, k: int, rng: np.random.Generator) -> list[str]:
     """k generic sub-queries of 2 to about 7 words for a broad query; task is "oar" or "wscr"."""
-    words = kept_words(query)
-    one = {"oar": _collection_queries, "wscr": _item_queries}[task](words, rng)
+    one = {"oar": _collection_queries, "wscr": _item_queries}[task](kept_words(query), rng)
     queries: list[str] = []
     while len(queries) < k:
         candidate = one()

@@ -1,123 +1,16 @@
-import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
-from hypothesis import example, given, settings
+import toys
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r4t_utils.policy import folm, small
 from r4t_utils.policy.folm import Folm
-from r4t_utils.policy.prompts import CLOSE, MAX_WORDS, NEXT, TASK_TOKEN, Fanout, frame, number, parse
-
-word = st.text("abcdefghijklmnopqrstuvwxyz0123456789-&'", min_size=1, max_size=8)
-clean = st.lists(word, min_size=1, max_size=MAX_WORDS, unique=True).map(" ".join)
-
-
-def block(value) -> str:
-    return f"<queries>{value if isinstance(value, str) else json.dumps(value)}</queries>"
-
-
-# Parsing
-
-
-@settings(deadline=None)
-@given(st.text(), st.integers(1, 12))
-@example("<queries>" + "[" * 100_000 + "</queries>", 3)
-@example("<queries>" + "[" * 100_000 + "]" * 100_000 + "</queries>", 3)
-@example('<queries>{"1":' * 20_000 + "</queries>", 3)
-@example("<queries>" + "9" * 10_000 + "</queries>", 3)
-@example("<queries>[NaN]</queries>", 1)
-@example("</queries><queries>", 1)
-@example("", 1)
-def test_parse_never_raises(text, k):
-    for candidate in (text, block(text)):
-        found = parse(candidate, k)
-        assert isinstance(found, Fanout)
-        assert bool(found.fault) == (len(found.queries) < k)
-        assert len(found.queries) <= k and all(q == " ".join(q.split()) for q in found.queries)
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=8,
-)
-
-
-@settings(deadline=None)
-@given(json_values, st.integers(1, 4))
-def test_parse_of_any_json(value, k):
-    found = parse(block(value), k)
-    listed = list(value.values()) if isinstance(value, dict) else value
-    strings = isinstance(listed, list) and all(isinstance(x, str) for x in listed)
-    fine = strings and len(listed) >= k and all(0 < len(set(x.split())) <= MAX_WORDS for x in listed)
-    assert (found.fault == "") == fine
-    assert not fine or found.queries == [" ".join(dict.fromkeys(x.split())) for x in listed[:k]]
-
-
-@settings(deadline=None)
-@given(st.lists(clean, min_size=1, max_size=12))
-def test_parse_undoes_frame(queries):
-    assert parse(frame(queries), len(queries)) == Fanout(queries, "")
-    assert list(json.loads(frame(queries)[len("<queries>") : -len("</queries>")])) == [
-        str(i + 1) for i in range(len(queries))
-    ]
-
-
-@pytest.mark.parametrize(
-    "text, fault",
-    [
-        ("a b, c d", "no <queries> block"),
-        ('<queries>["a", "b"]', "no <queries> block"),
-        (block('["a", "b"'), "not JSON"),
-        (block("a, b"), "not JSON"),
-        (block("[" * 100_000), "not JSON"),
-        (block('"a"'), "not a list of strings"),
-        (block(["a", 3]), "not a list of strings"),
-        (block({"1": ["a"]}), "not a list of strings"),
-        (block(["a", " "]), "empty or overlong query"),
-        (block(["a", " ".join(map(str, range(MAX_WORDS + 1)))]), "empty or overlong query"),
-        (block(["a", "x " * (MAX_WORDS + 1)]), ""),
-        (block(["a"]), "fewer than 2 queries"),
-        (block([]), "fewer than 2 queries"),
-        (block(["a", "b"]), ""),
-        (block({"1": "a", "2": "b"}), ""),
-    ],
-)
-def test_every_fault_is_named(text, fault):
-    assert parse(text, 2).fault == fault
-
-
-def test_lists_and_objects_of_more_are_cut_to_k():
-    expected = Fanout(["red hat", "blue hat"], "")
-    assert parse(block(["red hat", "blue  hat", "green hat"]), 2) == expected
-    assert parse(block({"9": "red hat", "1": "blue\nhat", "2": "green hat"}), 2) == expected  # in the order given
-
-
-def test_a_number_said_twice_loses_no_query():
-    text = '<queries>{"1": "red hat", "1": "blue hat", "3": "green hat"}</queries>'
-    assert parse(text, 3) == Fanout(["red hat", "blue hat", "green hat"], "")
-
-
-def test_a_word_said_twice_counts_once():
-    found = parse(block(["red hat red", "red hat", "hat hat"]), 2)
-    assert found == Fanout(["red hat", "red hat"], "") and found.stutters == (True, False)
-
-
-def test_thoughts_around_the_block_are_ignored():
-    text = '<think>["not", "these"]</think>\n' + block(["red hat", "blue hat"]) + "\nHope this helps!"
-    assert parse(text, 2) == Fanout(["red hat", "blue hat"], "")
-    assert parse("\n".join(["<queries>", '["a",', '"b"]', "</queries>"]), 2) == Fanout(["a", "b"], "")
-
-
-def test_a_parsed_query_can_be_encoded():
-    r"""The JSON escape "\ud800" is half a character, at which an encoder's tokenizer raises TypeError."""
-    found = parse(block(r'["red \ud800 hat"]'), 1)
-    for query in found.queries:
-        query.encode("utf-8")
-
+from r4t_utils.policy.prompts import CLOSE, NEXT, TASK_TOKEN, Fanout, frame, number, parse
 
 # The small policy's tokenizer
 
@@ -148,7 +41,7 @@ def test_tokenizer_round_trip(policy):
 
 
 @settings(deadline=None)
-@given(st.lists(clean, min_size=tiny.K, max_size=tiny.K))
+@given(st.lists(tiny.sub_queries(), min_size=tiny.K, max_size=tiny.K))
 def test_tokenizer_round_trip_of_any_clean_query(policy, queries):
     assert parse(policy.tokenizer.decode(ids(policy, frame(queries))), tiny.K) == Fanout(queries, "")
 
@@ -172,7 +65,7 @@ def test_copying_lesson_ends_a_completion_with_the_topic_words_twice():
     assert list(lessons) == ["copying", "fan-outs"] and len(lessons["copying"]) == 20
     for prompt, completion in zip(lessons["copying"]["prompt"], lessons["copying"]["completion"]):
         query = prompt.split()[1:]
-        words = " ".join([w for w in query if w not in ("look", "style", "outfit", "with")] or query)
+        words = " ".join([w for w in query if w not in ("look", "style", "vibes", "outfit", "with")] or query)
         assert completion == f'"2": "{words}", "3": "{words}"}}</queries>'
     _, without = small.small_policy(tiny.QUERIES, tiny.settings("folm.warmup_copies=0").folm, seed=0)
     assert list(without) == ["fan-outs"]
@@ -302,6 +195,20 @@ def test_saved_and_loaded_policies_are_equal(policy, tmp_path):
     prompts = [policy.prompt("wscr", "boho"), policy.prompt("oar", "bold city look")]
     assert loaded.complete(prompts, 1.0, seed=3) == policy.complete(prompts, 1.0, seed=3)
     assert not list(tmp_path.glob("*.bin")) and not list(tmp_path.glob("*.pkl"))
+
+
+def test_a_saved_policy_does_not_depend_on_the_network(policy, tmp_path, monkeypatch):
+    """What HF_HUB_OFFLINE says at loading is kept by the tokenizer, and must not be written with it."""
+    policy.save(tmp_path / "first")
+    saved = {}
+    for offline in (False, True):
+        monkeypatch.setattr("transformers.tokenization_utils_base.is_offline_mode", lambda offline=offline: offline)
+        loaded = Folm.load(tmp_path / "first", policy.settings)
+        assert loaded.tokenizer.init_kwargs["local_files_only"] == offline
+        loaded.save(tmp_path / str(offline))
+        saved[offline] = toys.contents(tmp_path / str(offline))
+    names = [{Path(name).name: content for name, content in files.items()} for files in saved.values()]
+    assert names[0] == names[1] and {"config.json", "tokenizer_config.json", "model.safetensors"} <= names[0].keys()
 
 
 def test_a_policy_that_cannot_be_found_is_named_with_the_remedy(policy, tmp_path, monkeypatch):
