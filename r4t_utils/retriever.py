@@ -2,44 +2,61 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.directions import directions
-from r4t_utils.settings import Settings
+from r4t_utils.diffusion.samplers import How, Sampling
+from r4t_utils.machine.checks import damaged, read, read_json, whole
+from r4t_utils.settings import Count, Section
 from r4t_utils.space.encoder import DualEncoder
-from r4t_utils.space.index import Index
+from r4t_utils.space.index import Index, load_indices
+
+CONFIG = "retriever.json"
+UNSEEN = "\u115f\u1160\u2800\u3164\uffa0\ufffd"  # letters and symbols for Unicode, which show nothing or stand for none
+
+
+class RetrieverConfig(Section):
+    """`slots`: L, the rows that the denoiser was trained to emit at once; and how they are sampled."""
+
+    slots: Count
+    sampling: Sampling
 
 
 class FanoutRetriever:
     """R4T-Diffusion with its encoder and its database, as stored by the diffusion notebook.
 
     >>> FanoutRetriever.from_pretrained("artifacts/cpu/sample/04_diffusion_training/oar").search("boho festival", k=10)
+
+    `titles` is what a person reads of each content. Raises ValueError for parts of different widths d, or a number of
+    titles that is not that of the contents.
     """
 
-    def __init__(self, encoder: DualEncoder, denoiser: Denoiser, index: Index, titles: list[str], slots: int, sampling):
+    def __init__(self, encoder: DualEncoder, denoiser: Denoiser, index: Index, titles: list[str], slots: int, how: How):
+        d = {"encoder": encoder.d, "denoiser": denoiser.config.d, "index": index.vectors.shape[1]}
+        if len(set(d.values())) > 1 or len(titles) != len(index):
+            parts = f"widths {d}, {len(titles)} titles for {len(index)} contents"
+            raise ValueError(f"the parts do not fit each other: {parts}; take those of one run")
         self.encoder, self.denoiser, self.index, self.titles = encoder, denoiser, index, titles
+        sampling = Sampling(sampler=how.sampler, sampling_steps=how.sampling_steps, guidance=how.guidance)
+        self.config = RetrieverConfig(slots=slots, sampling=sampling)
         self.slots, self.sampling = slots, sampling
 
     def search(self, query: str, k: int = 10, seed: int = 0) -> pd.DataFrame:
         """One content for each of k directions, without repeats: columns id, title, direction, distance (0..2).
 
         Directions that land on a content already taken pass on to their next nearest. Another seed gives another set.
-        Raises ValueError for an empty query, or k outside 1..L.
+        Raises ValueError for a query without a visible character, k outside 1..L or above the number of contents, or a
+        seed that is not a whole number of 0 or more.
         """
-        if not query.strip():
-            raise ValueError("the query is empty; give it at least one word")
-        if not 1 <= k <= min(self.slots, len(self.index)):
-            raise ValueError(
-                f"k={k} is not in 1..{min(self.slots, len(self.index))}: the retriever was trained for "
-                f"{self.slots} directions over {len(self.index)} contents"
-            )
-        directions = self.directions([query], k, seed)[0]
-        ids, distances = self.index.search(directions, k)
+        most = f"the retriever was trained for {self.slots} directions over {len(self.index)} contents"
+        k = whole("k", k, 1, min(self.slots, len(self.index)), most)
+        ids, distances = self.index.search(self.directions([query], k, seed)[0], k)
         taken: dict[int, dict] = {}
         for i in range(k):
             j = next(j for j in range(k) if int(ids[i, j]) not in taken)
@@ -48,40 +65,54 @@ class FanoutRetriever:
         return pd.DataFrame(taken.values())
 
     def directions(self, queries: list[str], k: int, seed: int = 0) -> np.ndarray:
-        """k retrieval directions of each query: (n, k, d), unit norm."""
+        """k retrieval directions of each query: (n, k, d), unit norm. Raises ValueError as `search` does."""
+        for query in queries:
+            _require_text(query)
         return directions(self.denoiser, self.encoder.text(queries), k, self.slots, self.sampling, seed)
 
-    @staticmethod
-    def save(
-        folder: Path, encoder: DualEncoder, denoiser: Denoiser, index: Index, titles: list[str], settings: Settings
-    ) -> None:
-        """Everything ``from_pretrained`` needs, in one folder."""
+    def save(self, folder: str | Path) -> None:
+        """Everything ``from_pretrained`` needs, in place of the retriever that was in the folder, if any.
+
+        Raises ValueError where something else is.
+        """
+        folder = Path(folder)
+        strange = folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file()
+        if strange:
+            raise ValueError(f"{folder} holds something else than a retriever; name a new folder")
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        self.encoder.save(partial / "encoder")
+        self.denoiser.save(partial / "denoiser")
+        save_file({"vectors": self.index.vectors}, partial / "contents.safetensors")
+        pd.DataFrame({"title": self.titles}).to_parquet(partial / "contents.parquet")
+        (partial / CONFIG).write_text(json.dumps(self.config.model_dump(), indent=1))
         shutil.rmtree(folder, ignore_errors=True)
-        encoder.save(folder / "encoder")
-        denoiser.save(folder / "denoiser")
-        save_file({"vectors": index.vectors}, folder / "contents.safetensors")
-        pd.DataFrame({"title": titles}).to_parquet(folder / "contents.parquet")
-        sampling = {key: getattr(settings.diffusion, key) for key in ("sampler", "sampling_steps", "guidance")}
-        config = {"slots": settings.synthesis.slots, "sampling": sampling}
-        (folder / "retriever.json").write_text(json.dumps(config, indent=1))
+        partial.rename(folder)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "FanoutRetriever":
-        """Load a retriever. Raises ValueError where the folder holds none."""
-        from types import SimpleNamespace
-
+        """Load a retriever. Raises ValueError for a folder without one, or with a file that is missing or damaged, of
+        another version, or does not fit the others."""
         folder = Path(folder)
-        if not (folder / "retriever.json").is_file():
-            raise ValueError(
-                f"{folder} holds no retriever (no retriever.json); train one with `make reproduce`, "
-                "or name the folder .../04_diffusion_training/oar"
-            )
-        config = json.loads((folder / "retriever.json").read_text())
-        return cls(
-            DualEncoder.load(folder / "encoder"),
-            Denoiser.load(folder / "denoiser"),
-            Index(load_file(folder / "contents.safetensors")["vectors"]),
-            pd.read_parquet(folder / "contents.parquet").title.tolist(),
-            config["slots"],
-            SimpleNamespace(**config["sampling"]),
-        )
+        if not (folder / CONFIG).is_file():
+            remedy = "train one with `make reproduce`, or name the folder .../04_diffusion_training/oar"
+            raise ValueError(f"{folder} holds no retriever (no {CONFIG}); {remedy}")
+        config = read_json(folder / CONFIG, RetrieverConfig)
+        titles = read(folder / "contents.parquet", lambda path: pd.read_parquet(path).title.tolist())
+        encoder, denoiser = DualEncoder.load(folder / "encoder"), Denoiser.load(folder / "denoiser")
+        if denoiser.config.d != encoder.d:
+            what = f"has d={denoiser.config.d}, but encoder/encoder.json d={encoder.d}"
+            raise damaged(folder / "denoiser" / "config.json", what)
+        shapes, source = {"vectors": (len(titles), encoder.d)}, "contents.parquet with encoder/encoder.json"
+        (index,) = load_indices(folder / "contents.safetensors", shapes, source)
+        return cls(encoder, denoiser, index, titles, config.slots, config.sampling)
+
+
+def _require_text(query: object) -> None:
+    if not isinstance(query, str):
+        raise ValueError(f"the query is {query!r}, which is no text; give it as str")
+    kinds = [unicodedata.category(c) for c in query if c not in UNSEEN]
+    if "Cs" in kinds:
+        raise ValueError(f"the query {query!r} holds half a surrogate pair; decode the text that it comes from anew")
+    if not any(kind[0] in "LNPS" for kind in kinds):
+        raise ValueError(f"the query is empty: {query!r} shows no character; give it at least one word")

@@ -3,18 +3,17 @@
 import numpy as np
 import torch
 
-from r4t_utils.diffusion.samplers import sample
+from r4t_utils.diffusion.denoiser import Denoiser
+from r4t_utils.diffusion.samplers import How, sample
+from r4t_utils.machine.checks import whole
 
 
-def directions(denoiser, z_q: np.ndarray, k: int, L: int, settings, seed: int) -> np.ndarray:
-    """k of the L rows that the denoiser emits at once (rows are exchangeable), unit norm: z_q (n, d) -> (n, k, d)."""
-    rows = sample(
-        denoiser,
-        torch.from_numpy(z_q),
-        L,
-        sampler=settings.sampler,
-        steps=settings.sampling_steps,
-        guidance=settings.guidance,
-        generator=torch.Generator().manual_seed(seed),
-    )[:, :k]
+def directions(denoiser: Denoiser, z_q: np.ndarray, k: int, L: int, how: How, seed: int) -> np.ndarray:
+    """k of the L rows that the denoiser emits at once (rows are exchangeable), unit norm: z_q (n, d) -> (n, k, d).
+
+    Raises ValueError for k outside 1..L, or a seed outside 0..2^64 - 1.
+    """
+    whole("k", k, 1, L, "a set has no more rows")
+    generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**64 - 1))
+    rows = sample(denoiser, z_q, L, how, generator)[:, :k]
     return torch.nn.functional.normalize(rows, dim=-1).cpu().numpy()

@@ -8,24 +8,30 @@ from torch import Tensor, nn
 NOISE_WIDTH = 128  # width of the embedding of σ
 
 
-class Block(nn.Module):
-    """One transformer block of a `DenoiserConfig`: x + self-attention + cross-attention to the query + MLP.
+def zero(layer: nn.Linear) -> None:
+    """Zero weights and biases, so that at first D = c_skip Z, the best linear guess, at every σ."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
 
-    The noise level gives one scale and shift a block, applied after the parameter-free normalisations of the
+
+class Block(nn.Module):
+    """One transformer block: x + self-attention + cross-attention to the query + MLP. Sizes as in `DenoiserConfig`.
+
+    The noise level gives one scale and shift for each block, applied after the parameter-free normalisations of the
     self-attention and of the MLP (adaptive layer normalisation).
     """
 
-    def __init__(self, config):
+    def __init__(self, d: int, hidden: int, mlp: int, heads: int, dropout: float, attention_dropout: float):
         super().__init__()
-        hidden = config.hidden
-        self.heads, self.attention_dropout = config.heads, config.attention_dropout
+        self.heads, self.attention_dropout = heads, attention_dropout
         self.film = nn.Linear(NOISE_WIDTH, 2 * hidden)
+        zero(self.film)
         self.qkv = nn.Linear(hidden, 3 * hidden)
         self.out = nn.Linear(hidden, hidden)
         self.norm = nn.LayerNorm(hidden)
-        self.cross = CrossAttention(config)
-        self.up, self.down = nn.Linear(hidden, config.mlp), nn.Linear(config.mlp, hidden)
-        self.drop = nn.Dropout(config.dropout)
+        self.cross = CrossAttention(d, hidden, heads, attention_dropout)
+        self.up, self.down = nn.Linear(hidden, mlp), nn.Linear(mlp, hidden)
+        self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, level: Tensor, folded: tuple[Tensor, Tensor]) -> Tensor:
         scale, shift = self.film(level).chunk(2, dim=-1)
@@ -45,17 +51,16 @@ class Block(nn.Module):
 class CrossAttention(nn.Module):
     """Multi-head attention from the rows to a few tokens of width d, computed the short way round.
 
-    q·k = (x W_q)·k = x·(W_q k) and (Σ a v) W_o = Σ a (v W_o), so W_q and W_o act on the tokens (two a query)
-    rather than on the rows (L a query), and not at all between sampling steps: the same numbers for a fifth
-    of the work. A bias on q or k would cancel in the softmax with a bias on k, or is the same for all tokens.
+    q·k = (x W_q)·k = x·(W_q k) and (Σ a v) W_o = Σ a (v W_o), so W_q and W_o act on the tokens (two a query) rather
+    than on the rows (L a query), and not at all between sampling steps: the same numbers for a fifth of the work. A
+    bias on q or k would cancel in the softmax with a bias on k, or is the same for all tokens.
     """
 
-    def __init__(self, config):
+    def __init__(self, d: int, hidden: int, heads: int, attention_dropout: float):
         super().__init__()
-        hidden = config.hidden
-        self.heads, self.attention_dropout = config.heads, config.attention_dropout
+        self.heads, self.attention_dropout = heads, attention_dropout
         self.q = nn.Linear(hidden, hidden, bias=False)
-        self.kv = nn.Linear(config.d, 2 * hidden, bias=False)
+        self.kv = nn.Linear(d, 2 * hidden, bias=False)
         self.out = nn.Linear(hidden, hidden)
 
     def fold(self, tokens: Tensor) -> tuple[Tensor, Tensor]:

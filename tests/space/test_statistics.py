@@ -70,7 +70,12 @@ def test_distances_and_cosines_match_brute_force(monkeypatch):
 
 @pytest.mark.parametrize(
     "x, message",
-    [(X[:3], "one row an item"), (X[:, 0], "one row an item"), (X * 2, "length 1"), (X * np.nan, "length 1")],
+    [
+        (X[:3], r"item_embeddings has shape \(3, 2\): must be \(4, None\)"),
+        (X[:, 0], r"item_embeddings has shape \(4,\): must be \(4, None\)"),
+        (X * 2, "length 2: must be finite and of length 1"),
+        (X * np.nan, "length nan: must be finite and of length 1"),
+    ],
 )
 def test_embeddings_that_do_not_fit(x, message):
     with pytest.raises(ValueError, match=message):

@@ -1,0 +1,70 @@
+"""What comes from outside, numbers and saved files: taken if it is what it should be, else refused in plain words."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from safetensors.numpy import load_file
+
+LFS_POINTER = b"version https://git-lfs"
+
+T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def whole(name: str, value: object, low: int, high: float = math.inf, why: str = "") -> int:
+    """The value as an int. Raises ValueError, with `why`, if it is not a whole number from low to high."""
+    if isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) <= high:
+        return int(value)
+    bounds = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+    raise ValueError(f"{name}={value!r}: must be a whole number {bounds}" + (f"; {why}" if why else ""))
+
+
+def damaged(path: Path, what: str) -> ValueError:
+    """The error that says what is wrong with a saved file, and the remedy."""
+    return ValueError(f"{path} {what}; copy the folder anew, or make it again")
+
+
+def read(path: Path, parse: Callable[[Path], T]) -> T:
+    """parse(path). Raises ValueError for a file that is missing, a Git LFS pointer, cut short or of another kind."""
+    if not path.is_file():
+        raise damaged(path, "is missing")
+    try:
+        with open(path, "rb") as file:
+            pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
+        if not pointer:
+            return parse(path)
+    except Exception as error:  # whatever a parser makes of damage
+        raise damaged(path, f"cannot be read: cut short, or of another kind ({type(error).__name__})") from None
+    raise ValueError(f"{path} is a Git LFS pointer, not the file that it stands for; fetch that with `git lfs pull`")
+
+
+def read_json(path: Path, model: type[Model]) -> Model:
+    """The values of a JSON file. Raises ValueError also where a key is unknown or missing, or a value not allowed."""
+    values = read(path, lambda p: json.loads(p.read_bytes()))
+    try:
+        found = model.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise damaged(path, f"is not of this version ({faults})") from None
+    if left := sorted(model.model_fields.keys() - found.model_fields_set):
+        raise damaged(path, f"is not of this version (no value for {', '.join(left)})")
+    return found
+
+
+def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], source: str) -> dict[str, np.ndarray]:
+    """Finite float32 arrays of a safetensors file. Raises ValueError also for other names or shapes (from `source`)."""
+    arrays = read(path, load_file)
+    if other := sorted(arrays.keys() ^ shapes.keys()):
+        raise damaged(path, f"does not hold the tensors that {source} asks for: {', '.join(other[:3])}")
+    for name, x in arrays.items():
+        if x.shape != shapes[name] or x.dtype != np.float32:
+            raise damaged(path, f"has {name} {x.shape} in {x.dtype}; {source} asks for {shapes[name]} in float32")
+        if not np.isfinite(x).all():
+            raise damaged(path, f"has values in {name} that are not finite")
+    return arrays

@@ -1,0 +1,256 @@
+"""The product: what a search answers, which questions it refuses, and what it says of a folder that is damaged."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from retrievers import untrained
+from safetensors.numpy import load_file, save_file
+
+from r4t_utils.diffusion.denoiser import Denoiser
+from r4t_utils.retriever import FanoutRetriever
+from r4t_utils.space.index import Index
+
+REMEDY = "; copy the folder anew, or make it again"
+FILES = [
+    "retriever.json",
+    "contents.parquet",
+    "contents.safetensors",
+    "encoder/encoder.json",
+    "encoder/heads.safetensors",
+    "denoiser/config.json",
+    "denoiser/model.safetensors",
+]
+
+
+@pytest.fixture(scope="module")
+def retriever():
+    return untrained()
+
+
+@pytest.fixture(scope="module")
+def saved(retriever, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "oar"
+    retriever.save(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy to be damaged."""
+    return shutil.copytree(saved, tmp_path / "oar")
+
+
+def test_a_search_answers_with_k_contents(retriever):
+    found = retriever.search("bohemian festival style", k=10)
+    assert list(found) == ["id", "title", "direction", "distance"]
+    assert len(found) == 10 and found.id.is_unique and found.direction.tolist() == list(range(10))
+    assert found.title.tolist() == [retriever.titles[i] for i in found.id] and found.distance.between(0, 2).all()
+    assert len(retriever.search("coat", k=1)) == len(retriever.search("coat", k=np.int64(1), seed=np.int64(3))) == 1
+
+
+def test_what_was_saved_answers_the_same(retriever, saved):
+    assert {str(path.relative_to(saved)) for path in saved.rglob("*.*")} == set(FILES)
+    loaded = FanoutRetriever.from_pretrained(str(saved))
+    assert loaded.search("a red coat").equals(retriever.search("a red coat"))
+    assert (loaded.slots, loaded.sampling) == (retriever.slots, retriever.sampling)
+
+
+def test_the_same_seed_gives_the_same_set_and_another_one_another(retriever):
+    one, same, other = (retriever.search("a red coat", seed=seed) for seed in (0, 0, 1))
+    assert one.equals(same) and not one.equals(other)
+
+
+@pytest.mark.parametrize(
+    "query", ["", "  ", "\t\n", "\u200b", "\ufeff\u200d", "\x00\x1b", "\u3164", "\u2800", "\u0301", "\ufffd"]
+)
+def test_a_query_that_shows_nothing_is_refused(retriever, query):
+    with pytest.raises(ValueError, match="the query is empty: .*give it at least one word"):
+        retriever.search(query)
+
+
+@pytest.mark.parametrize("query", [None, 3, b"coat", ["coat"]])
+def test_a_query_that_is_no_text_is_refused(retriever, query):
+    with pytest.raises(ValueError, match="no text; give it as str"):
+        retriever.search(query)
+
+
+def test_half_a_surrogate_is_refused(retriever):
+    with pytest.raises(ValueError, match="half a surrogate pair; decode") as raised:
+        retriever.search("coat \ud83d")
+    str(raised.value).encode()
+
+
+@pytest.mark.parametrize("query", ["?", "7", "\u200bcoat", "платье", "👗", "e\u0301"])
+def test_a_query_that_shows_something_is_searched(retriever, query):
+    assert len(retriever.search(query, k=2)) == 2
+
+
+@pytest.mark.parametrize("k", [0, -1, 11, 1.0, True, "3", None])
+def test_a_number_of_directions_that_cannot_be_is_refused(retriever, k):
+    with pytest.raises(ValueError, match=rf"k={k!r}: must be a whole number from 1 to 10; .*10 directions over 30"):
+        retriever.search("coat", k=k)
+
+
+def test_no_more_directions_than_contents(retriever):
+    few = Index(retriever.index.vectors[:4])
+    small = FanoutRetriever(retriever.encoder, retriever.denoiser, few, list("abcd"), 10, retriever.sampling)
+    assert sorted(small.search("coat", k=4).title) == list("abcd")
+    with pytest.raises(ValueError, match="k=5: must be a whole number from 1 to 4; .*10 directions over 4 contents"):
+        small.search("coat", k=5)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.0, True, "0", None, 2**64])
+def test_a_seed_that_cannot_be_is_refused(retriever, seed):
+    with pytest.raises(ValueError, match=rf"seed={seed!r}: must be a whole number from 0"):
+        retriever.search("coat", seed=seed)
+
+
+def test_parts_that_were_not_made_for_each_other_are_refused(retriever):
+    parts = {"encoder": retriever.encoder, "denoiser": retriever.denoiser, "index": retriever.index}
+    config = retriever.denoiser.config.model_copy(update={"d": 64})
+    narrow = Index(np.eye(64, dtype=np.float32)[:30])
+    for name, other in (("denoiser", Denoiser(config)), ("index", narrow)):
+        with pytest.raises(ValueError, match=f"do not fit each other: widths .*'{name}': 64"):
+            FanoutRetriever(**parts | {name: other}, titles=retriever.titles, slots=10, how=retriever.sampling)
+    with pytest.raises(ValueError, match="29 titles for 30 contents"):
+        FanoutRetriever(**parts, titles=retriever.titles[1:], slots=10, how=retriever.sampling)
+
+
+def test_saving_replaces_a_retriever_and_nothing_else(retriever, folder, tmp_path):
+    (folder / "left over").write_text("from an older version")
+    retriever.save(folder)
+    assert not (folder / "left over").exists() and len(FanoutRetriever.from_pretrained(folder).titles) == 30
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="other holds something else than a retriever; name a new folder"):
+        retriever.save(other)
+    assert (other / "thesis.tex").read_text() == "years of work"
+    with pytest.raises(ValueError, match="holds something else"):
+        retriever.save(other / "thesis.tex")
+
+
+def test_a_save_that_fails_leaves_the_retriever_that_was_there(retriever, folder, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(retriever.denoiser, "save", full)
+    with pytest.raises(OSError):
+        retriever.save(folder)
+    assert len(FanoutRetriever.from_pretrained(folder).titles) == 30
+
+
+def test_a_folder_without_a_retriever(tmp_path):
+    with pytest.raises(ValueError, match="holds no retriever"):
+        FanoutRetriever.from_pretrained(tmp_path)
+
+
+def refused(folder, *wanted):
+    """Loading fails with one error in one line that names folder and file, and says what is wanted."""
+    with pytest.raises(ValueError) as raised:
+        FanoutRetriever.from_pretrained(folder)
+    message = str(raised.value)
+    assert type(raised.value) is ValueError and "\n" not in message
+    assert raised.value.__cause__ is None and (raised.value.__context__ is None or raised.value.__suppress_context__)
+    assert all(part in message for part in (str(folder), *wanted)), message
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_that_is_cut_short_missing_or_a_pointer_is_named(folder, name):
+    path = folder / name
+    whole = path.read_bytes()
+    for part in (len(whole) // 2, len(whole) - 4, 0):
+        path.write_bytes(whole[:part])
+        refused(folder, name, "cannot be read: cut short", REMEDY)
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    refused(folder, name, "is a Git LFS pointer", "git lfs pull")
+    path.unlink()
+    if name == "retriever.json":
+        refused(folder, name, "holds no retriever", "make reproduce")
+    else:
+        refused(folder, name, "is missing", REMEDY)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".json")])
+def test_every_key_that_is_unknown_or_gone_is_named(folder, name):
+    values = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(values | {"novelty": 1}))
+    refused(folder, name, "novelty: Extra inputs are not permitted", REMEDY)
+    for key in values:
+        (folder / name).write_text(json.dumps({other: value for other, value in values.items() if other != key}))
+        fault = f"no value for {key})" if name == "denoiser/config.json" else f"{key}: Field required"
+        refused(folder, name, fault, REMEDY)
+
+
+@pytest.mark.parametrize(
+    "name, change, fault",
+    [
+        ("retriever.json", {"slots": 0}, "slots: Input should be greater than or equal to 1"),
+        ("retriever.json", {"sampling": {"sampler": "dpm", "steps": 4, "guidance": 0.0}}, "sampling.steps: Extra"),
+        ("retriever.json", {"sampling": {"sampler": "x", "sampling_steps": 4, "guidance": 0.0}}, "sampling.sampler"),
+        ("retriever.json", {"sampling": None}, "sampling: Input should be"),
+        ("denoiser/config.json", {"heads": 5}, "hidden=32 is not a multiple of heads=5"),
+        ("denoiser/config.json", {"d": "128"}, "d: Input should be a valid integer"),
+        ("denoiser/config.json", {"sigma_min": 1e9}, "sigma_min=1000000000.0 must be below"),
+        ("encoder/encoder.json", {"sentence_encoder": "another"}, "all-MiniLM-L6-v2"),
+    ],
+)
+def test_values_of_another_version_are_named(folder, name, change, fault):
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    refused(folder, name, fault, REMEDY)
+
+
+@pytest.mark.parametrize(
+    "name, change, fault",
+    [
+        (
+            "denoiser/config.json",
+            {"layers": 3},
+            "model.safetensors does not hold the tensors that config.json asks for",
+        ),
+        ("denoiser/config.json", {"mlp": 64}, "(32, 48) in float32; config.json asks for (32, 64)"),
+        ("denoiser/config.json", {"d": 64}, "model.safetensors has"),
+        ("encoder/encoder.json", {"d": 64}, "heads.safetensors has"),
+    ],
+)
+def test_shapes_that_do_not_fit_their_sizes_are_named(folder, name, change, fault):
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    refused(folder, fault, REMEDY)
+
+
+def test_a_denoiser_of_another_width_is_named(folder, retriever):
+    Denoiser(retriever.denoiser.config.model_copy(update={"d": 64})).save(folder / "denoiser")
+    refused(folder, "denoiser/config.json has d=64, but encoder/encoder.json d=128", REMEDY)
+
+
+@pytest.mark.parametrize("shape", [(30, 64), (29, 128), (30 * 128,)])
+def test_vectors_that_fit_neither_titles_nor_encoder_are_named(folder, shape):
+    save_file({"vectors": np.ones(shape, np.float32)}, folder / "contents.safetensors")
+    refused(folder, f"contents.safetensors has vectors {shape}", "contents.parquet with encoder/encoder.json", REMEDY)
+
+
+def test_titles_that_are_too_few_or_no_titles_are_named(folder, retriever):
+    pd.DataFrame({"title": retriever.titles[:29]}).to_parquet(folder / "contents.parquet")
+    refused(folder, "contents.safetensors has vectors (30, 128)", "asks for (29, 128)", REMEDY)
+    pd.DataFrame({"name": retriever.titles}).to_parquet(folder / "contents.parquet")
+    refused(folder, "contents.parquet cannot be read", REMEDY)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".safetensors")])
+def test_weights_that_are_not_finite_are_named(folder, name):
+    weights = load_file(folder / name)
+    first = sorted(weights)[0]
+    weights[first].flat[0] = np.nan
+    save_file(weights, folder / name)
+    refused(folder, name, f"values in {first} that are not finite", REMEDY)
+
+
+def test_vectors_that_are_not_of_length_1_are_named(folder):
+    vectors = load_file(folder / "contents.safetensors")["vectors"]
+    save_file({"vectors": 2 * vectors}, folder / "contents.safetensors")
+    refused(folder, "contents.safetensors", "row 0 of vectors has length 2", REMEDY)
