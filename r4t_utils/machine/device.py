@@ -1,41 +1,74 @@
-"""Where models run, in which precision, and the two tasks side by side: they share nothing once the database stands."""
+"""Where models run, in which precision and on how many threads, and two tasks that share nothing side by side."""
 
 import io
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
+from typing import TypeVar
 
-import torch
-from joblib import Parallel, delayed, parallel_config
+THREADS = 2  # of every recorded computation: how a sum is split among threads decides how it is rounded
+
+T = TypeVar("T")
 
 
 def device() -> str:
     """Where models of ours run: a CUDA GPU where there is one."""
+    import torch
+
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def bf16() -> bool:
     """Whether the device computes in bfloat16 itself; older GPUs only emulate it."""
+    import torch
+
     return device() == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def side_by_side(function: Callable, tasks: Iterable[str]) -> dict:
+def fix_threads() -> None:
+    """Lets torch, numpy's BLAS and faiss compute on THREADS threads, whatever the cores and the environment."""
+    import faiss  # and with it numpy: a library must be loaded to be told
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(THREADS)
+    torch.set_num_threads(THREADS)
+    faiss.omp_set_num_threads(THREADS)
+
+
+def numerics() -> dict[str, str | int | list[str]]:
+    """What the last bits of results depend on and no setting fixes, for the record: the vector instructions of torch,
+    each BLAS with its version and the processor that its kernels are for, and the threads in use.
+    """
+    import torch
+    from threadpoolctl import threadpool_info
+
+    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    kernels = {f"{pool['internal_api']} {pool['version']} {pool.get('architecture', '')}".strip() for pool in blas}
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"torch": capability, "blas": sorted(kernels), "threads": torch.get_num_threads()}
+
+
+def side_by_side(function: Callable[[str], T], tasks: Iterable[str]) -> dict[str, T]:
     """{task: function(task)}, each call in a process of its own with one thread; on a GPU one call after the other.
 
     Two small models train faster on a thread each than in turn on two threads, and one thread gives the same bits
     whatever the number of cores. ``function`` may be defined in a notebook; whatever it names and returns is pickled.
     What the calls print is printed here in the end, and an error of theirs is raised here.
     """
+    from joblib import Parallel, delayed, parallel_config
+
     tasks = list(tasks)
     if device() == "cuda":
         return {task: function(task) for task in tasks}
+    calls = [delayed(_captured)(function, task) for task in tasks]
     with parallel_config("loky", inner_max_num_threads=1):
-        answers = Parallel(n_jobs=len(tasks), max_nbytes=None)(delayed(_captured)(function, task) for task in tasks)
+        answers: list[tuple[T, str]] = Parallel(n_jobs=len(tasks), max_nbytes=None)(calls)  # pyright: ignore[reportAssignmentType]
     for _, printed in answers:
         print(printed, end="")
     return {task: value for task, (value, _) in zip(tasks, answers)}
 
 
-def _captured(function: Callable, task: str) -> tuple:
+def _captured(function: Callable[[str], T], task: str) -> tuple[T, str]:
     with redirect_stdout(io.StringIO()) as printed:
         value = function(task)
     return value, printed.getvalue()

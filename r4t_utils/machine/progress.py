@@ -1,8 +1,7 @@
 """Progress that is live while a cell runs and leaves one line behind, such as "RL: 60 in 182 s".
 
-Under the pipeline the bar lives in the terminal: the kernel appends events to the file named by $R4T_PROGRESS
-and `Follower` draws them. In an open notebook it is a line of output that is rewritten in place; in a plain
-script, a line of the terminal.
+Under the pipeline the bar lives in the terminal: the kernel appends events to the file named by $R4T_PROGRESS and
+`Follower` draws them. In an open notebook it is a line of output that is rewritten in place, else one of the terminal.
 """
 
 import contextlib
@@ -14,29 +13,30 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
+from types import ModuleType
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
 INTERVAL = 0.5  # seconds between two events of a bar
 
+T = TypeVar("T")
 
-def track(iterable, label: str, total: int | None = None):
+
+def track(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """Yields from `iterable` under a bar; `total` defaults to its length, if it has one."""
-    bar = Bar(len(iterable) if total is None and hasattr(iterable, "__len__") else total, label)
-    try:
+    with Bar(len(iterable) if total is None and isinstance(iterable, Sized) else total, label) as bar:
         for item in iterable:
             yield item
             bar.update()
-    finally:
-        bar.close()
 
 
-class Bar:
-    """A bar for loops that are not a plain `for`. Close it, or use it in a `with` statement.
+class Bar(contextlib.AbstractContextManager["Bar"]):
+    """A bar for loops that are not a plain `for`, in a `with` statement or to be closed.
 
-    `total` is the number of steps (None if unknown); update(n, **postfix) advances by n and shows short
-    facts, such as reward=0.41.
+    `total` is the number of steps (None if unknown); update(n, **postfix) advances by n and shows facts (reward=0.41).
     """
 
     def __init__(self, total: int | None, label: str):
@@ -45,45 +45,28 @@ class Bar:
         self._show = _display()
         self._emit()
 
-    def update(self, n: int = 1, **postfix) -> None:
+    def update(self, n: int = 1, **postfix: float | str) -> None:
         self.n += n
         if postfix:
-            self.postfix = ", ".join(f"{key}={_short(value)}" for key, value in postfix.items())
+            shown = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in postfix.items()}
+            self.postfix = ", ".join(f"{key}={value}" for key, value in shown.items())
         if time.monotonic() - self.shown >= INTERVAL:
             self._emit()
 
     def close(self) -> None:
         """Takes the bar away and leaves its one line. Does nothing the second time."""
-        if self.closed:
-            return
-        self.closed = True
-        of = f" of {self.total}" if self.total is not None and self.n != self.total else ""
-        self._emit(f"{self.label}: {self.n}{of} in {_seconds(time.monotonic() - self.began)}")
+        if not self.closed:
+            self.closed = True
+            of = f" of {self.total}" if self.total is not None and self.n != self.total else ""
+            self._emit(f"{self.label}: {self.n}{of} in {_seconds(time.monotonic() - self.began)}")
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _emit(self, last: str = "") -> None:
         self.shown = time.monotonic()
-        self._show(
-            {
-                "id": id(self),
-                "pid": os.getpid(),
-                "label": self.label,
-                "n": self.n,
-                "total": self.total,
-                "elapsed": self.shown - self.began,
-                "postfix": self.postfix,
-                "last": last,
-            }
-        )
-
-
-def _short(value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+        event = {"id": id(self), "pid": os.getpid(), "label": self.label, "n": self.n, "total": self.total}
+        self._show(event | {"elapsed": self.shown - self.began, "postfix": self.postfix, "last": last})
 
 
 def _seconds(seconds: float) -> str:
@@ -91,23 +74,23 @@ def _seconds(seconds: float) -> str:
 
 
 def _meter(event: dict, columns: int = 100) -> str:
-    return tqdm.format_meter(
-        event["n"], event["total"], event["elapsed"], prefix=event["label"], postfix=event["postfix"], ncols=columns
-    )
+    facts = {"prefix": event["label"], "postfix": event["postfix"], "ncols": columns}
+    return tqdm.format_meter(event["n"], event["total"], event["elapsed"], **facts)
 
 
-def _columns() -> int:
-    """Width of a bar that a terminal shows on one line, since "\\r" cannot go back over two."""
-    return min(100, shutil.get_terminal_size().columns - 5)
+def _redrawn(text: str, event: dict) -> str:
+    """The event in place of what a terminal's line shows, on one line, since "\\r" cannot go back over two."""
+    columns = min(100, shutil.get_terminal_size().columns - 5)
+    return "\r\x1b[K" + text + ("" if event["last"] else _meter(event, columns))
 
 
-def _display():
+def _display() -> Callable[[dict], None]:
     """The function that shows a bar's events, after where this process runs."""
     if os.environ.get("R4T_PROGRESS"):
         return _to_file
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    return _in_notebook(ipython) if getattr(shell, "kernel", None) else _on_terminal
+    return _in_notebook(ipython) if ipython and getattr(shell, "kernel", None) else _on_terminal
 
 
 def _to_file(event: dict) -> None:
@@ -117,94 +100,88 @@ def _to_file(event: dict) -> None:
         print(event["last"], flush=True)
 
 
-def _in_notebook(ipython):
+def _in_notebook(ipython: ModuleType) -> Callable[[dict], None]:
     handle = ipython.display.DisplayHandle()
     handle.display({"text/plain": ""}, raw=True)
-
-    def show(event):
-        handle.update({"text/plain": event["last"] or _meter(event)}, raw=True)
-
-    return show
+    return lambda event: handle.update({"text/plain": event["last"] or _meter(event)}, raw=True)
 
 
 def _on_terminal(event: dict) -> None:
     if sys.stderr.isatty():
-        bar = "" if event["last"] else _meter(event, _columns())
-        print("\r\x1b[K" + bar, end="", file=sys.stderr, flush=True)
+        print(_redrawn("", event), end="", file=sys.stderr, flush=True)
     if event["last"]:
         print(event["last"], flush=True)
 
 
 class Follower:
-    """Draws events that another process appends to a file: a live bar on a terminal, sparse lines elsewhere.
-
-    Used in a `with` statement around the other process; `every` is the least number of seconds between two
-    lines of one bar where `stream` is not a terminal.
+    """Draws events that another process, within the `with` statement, appends to a file: a live bar on a terminal, and
+    elsewhere lines that are at least `every` seconds apart for one bar.
     """
 
-    def __init__(self, path: Path, stream=None, every: float = 15.0):
+    def __init__(self, path: str | Path, stream: TextIO | None = None, every: float = 15.0):
         self.path, self.stream, self.every = Path(path), stream or sys.stderr, every
-        self.live = self.stream.isatty()
-        self.said: dict = {}
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.live, self.said = self.stream.isatty(), {}
+        self.stop, self.thread = threading.Event(), threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> "Follower":
         self.path.touch()
         self.thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.stop.set()
         self.thread.join()
 
     def _run(self) -> None:
         with open(self.path, encoding="utf-8") as file:
-            rest = ""
-            while True:
-                stopping = self.stop.is_set()
+            rest, stopping = "", False
+            while not stopping:
+                stopping = self.stop.wait(0.2)
                 *lines, rest = (rest + file.read()).split("\n")
                 for line in lines:
                     self._draw(json.loads(line))
-                if stopping:
-                    break
-                self.stop.wait(0.2)
         if self.live:
             self.stream.write("\r\x1b[K")
             self.stream.flush()
 
     def _draw(self, event: dict) -> None:
         if self.live:
-            text = f"    {event['last']}\n" if event["last"] else "    " + _meter(event, _columns())
-            self.stream.write("\r\x1b[K" + text)
+            self.stream.write(_redrawn(f"    {event['last']}" + "\n" * bool(event["last"]), event))
         else:
             key, now = (event["pid"], event["id"], event["label"]), time.monotonic()
             due = now - self.said.setdefault(key, now) >= self.every
             if not (event["last"] or due):
                 return
             self.said[key] = now
-            self.stream.write("    " + (event["last"] or _sparse(event)) + "\n")
+            n, total, elapsed = event["n"], event["total"], event["elapsed"]
+            left = f"of {total}, about {_seconds(elapsed / n * (total - n))} left" if total and n else ""
+            sparse = f"{event['label']}: {n} {left or f'after {_seconds(elapsed)}'}"
+            self.stream.write(f"    {event['last'] or sparse}\n")
         self.stream.flush()
 
 
-def _sparse(event: dict) -> str:
-    if not event["total"] or not event["n"]:
-        return f"{event['label']}: {event['n']} after {_seconds(event['elapsed'])}"
-    left = event["elapsed"] / event["n"] * (event["total"] - event["n"])
-    return f"{event['label']}: {event['n']} of {event['total']}, about {_seconds(left)} left"
-
-
 @contextlib.contextmanager
-def quiet():
-    """Silence the libraries' banners and progress bars; warnings of ours and errors still show."""
+def quiet() -> Iterator[None]:
+    """Silences the banners, warnings and progress bars of libraries, and leaves their switches as they were."""
     import datasets
-    from transformers import utils
+    from huggingface_hub import utils as hub
+    from transformers.utils import logging as bars  # its switch moves that of the hub
 
-    level = logging.getLogger("transformers").level
-    datasets.disable_progress_bars()
-    utils.logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    logging.getLogger("transformers").setLevel(level)
+    hub_shows = not hub.are_progress_bars_disabled()
+    switches = [  # (whether it shows bars, off, on); the last is put back last
+        (datasets.is_progress_bar_enabled(), datasets.disable_progress_bars, datasets.enable_progress_bars),
+        (bars.is_progress_bar_enabled(), bars.disable_progress_bar, bars.enable_progress_bar),
+        (hub_shows, hub.disable_progress_bars, hub.enable_progress_bars),
+    ]
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        for _, off, _ in switches:
+            off()
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
+        for shows, off, on in switches:
+            (on if shows else off)()

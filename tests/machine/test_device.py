@@ -1,11 +1,17 @@
-"""The two tasks side by side: results by task, one thread each, errors raised here."""
+"""The two tasks side by side: results by task, one thread each, errors raised here. Threads that the environment does
+not decide."""
 
+import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
+from r4t_utils.machine import device as machine
 from r4t_utils.machine.device import side_by_side
+from r4t_utils.run import paths
 
 
 def test_results_come_by_task_from_other_processes():
@@ -35,3 +41,46 @@ def test_an_error_is_raised_as_it_was():
 def test_what_the_calls_print_appears_here_by_task(capsys):
     side_by_side(lambda task: print(f"{task} done"), ["oar", "wscr"])
     assert capsys.readouterr().out == "oar done\nwscr done\n"
+
+
+# Each of these rounds differently on one thread and on two, on most processors: a decomposition by torch, a product by
+# the BLAS of numpy, and a search by that of faiss.
+SENSITIVE = """
+import hashlib, json, sys
+import numpy as np
+from r4t_utils.machine.device import fix_threads, numerics
+assert not {"torch", "faiss"} & sys.modules.keys()
+if sys.argv[1] == "fixed":
+    fix_threads()
+import faiss, torch
+x = torch.randn(700, 384, generator=torch.Generator().manual_seed(0))
+unit = torch.nn.functional.normalize(x, dim=1).numpy()
+index = faiss.IndexFlatIP(384)
+index.add(unit)
+found = [torch.linalg.eigh(torch.cov(x.T)).eigenvectors.numpy(), x.numpy() @ x.numpy()[:384], index.search(unit, 5)[0]]
+digests = [hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest() for part in found]
+print(json.dumps({"digests": digests, "numerics": numerics()}))
+"""
+
+
+def computed(how, **threads):
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment |= {"PYTHONPATH": str(paths.ROOT)} | {f"{name}_NUM_THREADS": str(n) for name, n in threads.items()}
+    command = [sys.executable, "-c", SENSITIVE, how]
+    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+def test_threads_that_are_fixed_give_the_same_bytes_whatever_the_environment_says():
+    one, two = computed("free", OMP=1, OPENBLAS=1), computed("free", OMP=2, OPENBLAS=2)
+    assert one["digests"] != two["digests"], "computations that no number of threads changes would show nothing"
+    assert one["numerics"]["threads"] == 1
+    fixed = [computed("fixed", OMP=1, OPENBLAS=1), computed("fixed", OMP=2, OPENBLAS=1), computed("fixed", MKL=1)]
+    assert all(found == fixed[0] for found in fixed) and fixed[0]["digests"] == two["digests"]
+    assert fixed[0]["numerics"]["threads"] == machine.THREADS == 2
+
+
+def test_what_cannot_be_fixed_is_told():
+    found = machine.numerics()
+    assert found["torch"] == torch.backends.cpu.get_cpu_capability()
+    assert found["blas"] and all(text.split()[0] in ("openblas", "mkl", "blis") for text in found["blas"])
+    assert found["threads"] == torch.get_num_threads() and json.loads(json.dumps(found)) == found

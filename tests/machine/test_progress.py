@@ -1,16 +1,23 @@
+"""Bars in scripts, notebooks and terminals, and libraries that are silenced for a while."""
+
 import io
 import json
+import logging
 import os
 import pty
 import re
 import subprocess
 import sys
 import time
+import warnings
 
+import datasets
+import huggingface_hub.utils as hub
 import nbformat
 import pytest
 import toys
 from nbclient import NotebookClient
+from transformers.utils import logging as transformers_logging
 
 from r4t_utils.machine import progress
 from r4t_utils.machine.progress import Bar, Follower, track
@@ -90,18 +97,8 @@ def test_without_a_terminal_the_follower_prints_sparse_lines(tmp_path, monkeypat
 
 def test_half_written_events_wait_for_their_end(tmp_path):
     stream, path = io.StringIO(), tmp_path / "events"
-    event = json.dumps(
-        {
-            "pid": 1,
-            "id": 1,
-            "label": "toy",
-            "n": 1,
-            "total": 1,
-            "elapsed": 1.0,
-            "postfix": "",
-            "last": "toy: 1 in 1.0 s",
-        }
-    )
+    bar = {"pid": 1, "id": 1, "label": "toy", "n": 1, "total": 1, "elapsed": 1.0, "postfix": ""}
+    event = json.dumps(bar | {"last": "toy: 1 in 1.0 s"})
     with Follower(path, stream), open(path, "a") as file:
         file.write(event[:20])
         file.flush()
@@ -154,3 +151,46 @@ def test_in_an_open_notebook_one_line_is_kept(tmp_path):
     assert bar.output_type == "display_data" and list(bar.data) == ["text/plain"]
     assert re.fullmatch(LINE, bar.data["text/plain"])
     assert after.text == "after\n"
+
+
+def voices():
+    """What the libraries show: bars of datasets, transformers and the hub, level of the log, filters of warnings."""
+    bars = datasets.is_progress_bar_enabled(), transformers_logging.is_progress_bar_enabled()
+    level = logging.getLogger("transformers").level
+    return *bars, not hub.are_progress_bars_disabled(), level, list(warnings.filters)
+
+
+@pytest.fixture(params=[(True, True, True, logging.INFO), (False, True, False, logging.ERROR), (True, False, True, 0)])
+def voiced(request):
+    """Switches as a user may have set them, put back after the test."""
+
+    def set_to(in_datasets, in_transformers, in_hub, level, *_):
+        (datasets.enable_progress_bars if in_datasets else datasets.disable_progress_bars)()
+        name = "enable_progress_bar" if in_transformers else "disable_progress_bar"
+        getattr(transformers_logging, name)()
+        (hub.enable_progress_bars if in_hub else hub.disable_progress_bars)()
+        logging.getLogger("transformers").setLevel(level)
+
+    before = voices()
+    set_to(*request.param)
+    assert voices()[:4] == request.param
+    yield
+    set_to(*before)
+
+
+def test_quiet_silences_and_leaves_every_switch_as_it_was(voiced, recwarn):
+    before = voices()
+    with progress.quiet():
+        assert voices()[:4] == (False, False, False, logging.ERROR)
+        warnings.warn("a banner", stacklevel=1)
+    assert voices() == before and not recwarn
+
+
+def test_quiet_leaves_every_switch_as_it_was_after_an_error_and_within_itself(voiced):
+    before = voices()
+    with pytest.raises(RuntimeError), progress.quiet():
+        with progress.quiet():
+            pass
+        assert voices()[:4] == (False, False, False, logging.ERROR)
+        raise RuntimeError
+    assert voices() == before
