@@ -214,6 +214,7 @@ def test_values_of_another_version_are_named(folder, name, change, fault):
         ),
         ("denoiser/config.json", {"mlp": 64}, "(32, 48) in float32; config.json asks for (32, 64)"),
         ("denoiser/config.json", {"d": 64}, "model.safetensors has"),
+        ("denoiser/config.json", {"hidden": 2**20}, "model.safetensors has"),
         ("encoder/encoder.json", {"d": 64}, "heads.safetensors has"),
     ],
 )

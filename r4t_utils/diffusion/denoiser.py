@@ -147,8 +147,10 @@ class Denoiser(nn.Module):
     def load(cls, folder: str | Path) -> "Denoiser":
         """The denoiser that `save` wrote, on the CPU, in evaluation mode. ValueError for files that are not those."""
         folder = Path(folder)
-        denoiser = cls(read_json(folder / "config.json", DenoiserConfig))
-        shapes = {name: tuple(value.shape) for name, value in denoiser.state_dict().items()}
+        config = read_json(folder / "config.json", DenoiserConfig)
+        with torch.device("meta"):  # sizes alone: those of a damaged file may fit no memory
+            shapes = {name: tuple(value.shape) for name, value in cls(config).state_dict().items()}
         weights = read_tensors(folder / "model.safetensors", shapes, "config.json")
+        denoiser = cls(config)
         denoiser.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
         return denoiser.eval()

@@ -1,1 +1,1 @@
-"""The machine: where tensors live, how many threads count, and what shows that work goes on."""
+"""The machine: where tensors live, how many threads count, what shows that work goes on, and what files hold."""

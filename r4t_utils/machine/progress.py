@@ -167,21 +167,16 @@ def quiet() -> Iterator[None]:
     from huggingface_hub import utils as hub
     from transformers.utils import logging as bars  # its switch moves that of the hub
 
-    hub_shows = not hub.are_progress_bars_disabled()
-    switches = [  # (whether it shows bars, off, on); the last is put back last
-        (datasets.is_progress_bar_enabled(), datasets.disable_progress_bars, datasets.enable_progress_bars),
-        (bars.is_progress_bar_enabled(), bars.disable_progress_bar, bars.enable_progress_bar),
-        (hub_shows, hub.disable_progress_bars, hub.enable_progress_bars),
-    ]
     logger = logging.getLogger("transformers")
-    level = logger.level
-    try:
-        logger.setLevel(logging.ERROR)
-        for _, off, _ in switches:
-            off()
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logger.setLevel(level)
+    switches = [  # (whether it shows bars, off, on); what is turned off first is put back last
+        (not hub.are_progress_bars_disabled(), hub.disable_progress_bars, hub.enable_progress_bars),
+        (bars.is_progress_bar_enabled(), bars.disable_progress_bar, bars.enable_progress_bar),
+        (datasets.is_progress_bar_enabled(), datasets.disable_progress_bars, datasets.enable_progress_bars),
+    ]
+    with contextlib.ExitStack() as restored, warnings.catch_warnings(action="ignore"):
         for shows, off, on in switches:
-            (on if shows else off)()
+            restored.callback(on if shows else off)
+            off()
+        restored.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
+        yield

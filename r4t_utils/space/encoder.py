@@ -4,8 +4,7 @@ A pretrained sentence encoder (all-MiniLM-L6-v2, 384 dimensions) is followed by 
 one for contents, fitted on the corpus itself: an outfit's title against the mean of its items, an item's name against
 that item, and a training query against the mean of its reference set. The loss is InfoNCE summed over prefixes of the
 vector (matryoshka representation learning, Kusupati et al. 2022), so that the first 32 or 64 coordinates retrieve too.
-The paper uses a CLIP trained the same way.
-Neither attributes nor intents enter the fit. From then on the encoder is frozen.
+The paper uses a CLIP trained the same way. Neither attributes nor intents enter the fit; then the encoder is frozen.
 """
 
 import hashlib
@@ -70,16 +69,13 @@ class SentenceEncoder:
         self.memory: dict[str, np.ndarray] = {}
 
     def __call__(self, texts: list[str], label: str = "", batch_size: int = 128) -> np.ndarray:
-        new = self._by_length(list(set(texts) - self.memory.keys()))
+        new = list(set(texts) - self.memory.keys())
+        tokens = self.tokenizer(new, truncation=True)["input_ids"] if new else []
+        new = [text for _, text in sorted(zip(map(len, tokens), new))]  # of like length side by side: little padding
         batches = [new[i : i + batch_size] for i in range(0, len(new), batch_size)]
         for batch in progress.track(batches, label) if label else batches:
             self.memory.update(zip(batch, self._encode(batch)))
         return np.stack([self.memory[text] for text in texts]) if texts else np.zeros((0, self.width), np.float32)
-
-    def _by_length(self, texts: list[str]) -> list[str]:
-        """Texts of as many tokens side by side, so that a batch is padded little."""
-        tokens = self.tokenizer(texts, truncation=True)["input_ids"] if texts else []
-        return [text for _, text in sorted(zip(map(len, tokens), texts))]
 
     @torch.inference_mode()
     def _encode(self, batch: list[str]) -> np.ndarray:
