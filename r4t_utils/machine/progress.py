@@ -5,6 +5,7 @@ Under the pipeline the bar lives in the terminal: the kernel appends events to t
 """
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -163,7 +164,6 @@ class Follower:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silences the banners, warnings and progress bars of libraries, and leaves their switches as they were."""
-    import datasets
     from huggingface_hub import utils as hub
     from transformers.utils import logging as bars  # its switch moves that of the hub
 
@@ -171,8 +171,11 @@ def quiet() -> Iterator[None]:
     switches = [  # (whether it shows bars, off, on); what is turned off first is put back last
         (not hub.are_progress_bars_disabled(), hub.disable_progress_bars, hub.enable_progress_bars),
         (bars.is_progress_bar_enabled(), bars.disable_progress_bar, bars.enable_progress_bar),
-        (datasets.is_progress_bar_enabled(), datasets.disable_progress_bars, datasets.enable_progress_bars),
     ]
+    if importlib.util.find_spec("datasets"):  # which a retriever does without
+        import datasets as sets
+
+        switches += [(sets.is_progress_bar_enabled(), sets.disable_progress_bars, sets.enable_progress_bars)]
     with contextlib.ExitStack() as restored, warnings.catch_warnings(action="ignore"):
         for shows, off, on in switches:
             restored.callback(on if shows else off)

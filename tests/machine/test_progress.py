@@ -194,3 +194,10 @@ def test_quiet_leaves_every_switch_as_it_was_after_an_error_and_within_itself(vo
         assert voices()[:4] == (False, False, False, logging.ERROR)
         raise RuntimeError
     assert voices() == before
+
+
+def test_quiet_does_without_a_library_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # to import it fails
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with progress.quiet():
+        assert not transformers_logging.is_progress_bar_enabled()

@@ -1,15 +1,17 @@
 """The README: its generated blocks are those of the recorded results, and its example runs."""
 
 import re
+import runpy
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from retrievers import untrained
 
-from docs import readme
 from r4t_utils.run import paths
 
+readme = SimpleNamespace(**runpy.run_path(str(paths.ROOT / "docs" / "readme.py")))
 README = (paths.ROOT / "README.md").read_text()
 COMMITTED = {heading: paths.ROOT.joinpath("results", *run) for heading, run in readme.RUNS.items()}
 
