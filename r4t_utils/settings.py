@@ -67,11 +67,8 @@ class EncoderSettings(Section):
 
     @model_validator(mode="after")
     def _whole_vector_last(self):
-        return _need(
-            self,
-            self.prefixes[-1] == self.d,
-            f"encoder.prefixes={list(self.prefixes)} must rise and end at encoder.d={self.d}",
-        )
+        prefixes, rule = list(self.prefixes), f"must rise and end at encoder.d={self.d}"
+        return _need(self, prefixes[-1] == self.d, f"encoder.prefixes={prefixes} {rule}")
 
 
 class FolmSettings(Section):
@@ -125,15 +122,12 @@ class RlSettings(Section):
     temperature: Temperature
 
     @model_validator(mode="after")
-    def _something_is_rewarded(self):
+    def _weights_and_passes(self):
         weights = self.lambda_g + self.lambda_d + self.lambda_a
-        return _need(self, weights > 0, "rl.lambda_g, rl.lambda_d and rl.lambda_a must not all be 0")
-
-    @model_validator(mode="after")
-    def _passes_are_whole(self):
+        _need(self, weights > 0, "rl.lambda_g, rl.lambda_d and rl.lambda_a must not all be 0")
         completions = self.prompts_per_step * self.group
-        rule = f"must divide rl.prompts_per_step * rl.group = {completions}"
         whole = completions % min(self.micro_batch, completions) == 0
+        rule = f"must divide rl.prompts_per_step * rl.group = {completions}"
         return _need(self, whole, f"rl.micro_batch={self.micro_batch} {rule}")
 
 

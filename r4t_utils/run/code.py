@@ -22,7 +22,7 @@ def code_hash(notebook: Path) -> str:
     if not notebook.is_file():
         return ""
     trees = [_parsed(cell.source) for cell in read(notebook).cells if cell.cell_type == "code"]
-    found, waiting = {}, sorted(set().union(*(_imports(tree, "") for tree in trees)))
+    found, waiting = {}, sorted(set().union(*map(_imports, trees)))
     while waiting:
         module = waiting.pop()
         file = _file(module)
@@ -32,8 +32,7 @@ def code_hash(notebook: Path) -> str:
         tree = _parsed(text)
         data = [p for p in sorted(file.parent.iterdir()) if p.suffix in (".yaml", ".json") and p.name in text]
         found[module] = [ast.dump(tree), {p.name: file_hash(p) for p in data}]
-        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-        waiting.extend(_imports(tree, package))
+        waiting.extend(_imports(tree))
     return text_hash(to_json([[ast.dump(tree) for tree in trees], found]))
 
 
@@ -49,18 +48,16 @@ def _parsed(source: str) -> ast.Module:
     return tree
 
 
-def _imports(tree: ast.Module, package: str) -> set[str]:
+def _imports(tree: ast.Module) -> set[str]:
     """The package's modules (and possible modules) that a tree imports, with their parent packages."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    ours = {name for name in names if name.split(".")[0] == PACKAGE}
-    return {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 2)}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    ours = [name.split(".") for name in names if name.split(".")[0] == PACKAGE]
+    return {".".join(parts[:depth]) for parts in ours for depth in range(1, len(parts) + 1)}
 
 
 def _file(module: str) -> Path | None:

@@ -20,7 +20,7 @@ from r4t_utils.machine.device import fix_threads
 from r4t_utils.run import files, manifest, paths
 from r4t_utils.run.code import code_hash
 from r4t_utils.run.run import Run
-from r4t_utils.settings import Settings, SettingsError
+from r4t_utils.settings import SECTIONS, Settings, SettingsError
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,28 @@ class Declared(SimpleNamespace):
         raise SettingsError(f"{reason}; add it to `reads` of the stage's recipe in r4t_utils/run/stage.py")
 
 
+def _keys(stage: str) -> dict[str, set[str]]:
+    """{section: the settings of it that a stage declares}."""
+    found: dict[str, set[str]] = {}
+    for name in STAGES[stage].reads:
+        section, _, key = name.partition(".")
+        found.setdefault(section, set()).update([key] if key else SECTIONS[section].model_fields)
+    return found
+
+
 def declared(settings: Settings, stage: str) -> Declared:
     """What a stage may read: whole sections as they are, and single settings of others."""
     view: dict[str, Any] = {}
-    for name in STAGES[stage].reads:
-        section, _, key = name.partition(".")
+    for section, keys in _keys(stage).items():
         whole = getattr(settings, section)
-        view[section] = Declared(**{key: getattr(whole, key)}) if key else whole
+        part = Declared(**{key: getattr(whole, key) for key in keys})
+        view[section] = whole if section in STAGES[stage].reads else part
     return Declared(**view)
 
 
 def declared_dict(settings: Settings, stage: str) -> dict[str, dict]:
     """The same as plain nested dicts, for hashing and recording."""
-    every, found = settings.model_dump(mode="json"), {}
-    for name in STAGES[stage].reads:
-        section, _, key = name.partition(".")
-        found[section] = {key: every[section][key]} if key else every[section]
-    return found
+    return settings.model_dump(mode="json", include=_keys(stage))
 
 
 def problem(stage: str, run: Run) -> str:

@@ -267,9 +267,11 @@ def test_code_hash_follows_imports_and_data_files(tmp_path, monkeypatch):
     (package / "machine").mkdir()
     (package / "__init__.py").write_text("")
     (package / "machine" / "progress.py").write_text("size = 1")
-    (package / "one.py").write_text("from .sub import two")
+    (package / "one.py").write_text("from r4t_utils.sub import two")
     (package / "sub/__init__.py").write_text("")
-    (package / "sub/two.py").write_text("def f():\n    from ..three import g\n    return g, 'words.yaml numbers.json'")
+    (package / "sub/two.py").write_text(
+        "def f():\n    from r4t_utils.three import g\n    return g, 'words.yaml numbers.json'"
+    )
     (package / "three.py").write_text("g = 1")
     (package / "other.py").write_text("h = 1")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
