@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 from r4t_utils.evaluation.metrics import Interval, bootstrap_interval, paired_difference, paired_ratio
 
 PAPER = yaml.safe_load((files("r4t_utils.evaluation") / "paper.yaml").read_text(encoding="utf-8"))
+Scores = Mapping[str, Mapping[str, Mapping[str, ArrayLike]]]  # task -> method -> score -> a value per query
+Measured = dict[str, dict[str, Interval]]  # claim's id -> test's name -> interval
 METHODS = ("No fan-out", "Zero-shot", "Best-of-5", "R4T-FOLM", "R4T-Diffusion")
 NO_FANOUT, ZERO_SHOT, BEST_OF_5, FOLM, DIFFUSION = METHODS
 
@@ -40,8 +42,6 @@ def metric_row(
 
 class Test(NamedTuple):
     """`a` against `b` on one score: the interval of a - b, or of a / b, must lie above the threshold."""
-
-    __test__ = False  # not a pytest class
 
     task: str
     score: str
@@ -75,6 +75,12 @@ FASTER = float(PAPER["latency"]["ratio"][0])
 # verdicts too. Sampling turns the last bit of a product, which depends on the libraries, into other fan-outs, and an
 # end of an interval has moved by a third of its width.
 REPRODUCED = ("C1", "C6")
+KEPT = tuple(Test("oar", score, DIFFUSION, FOLM, "ratio", RETENTION) for score in ("diversity", "alignment"))
+MULTIPLIED = (Test("wscr", "recall", FOLM, ZERO_SHOT, "ratio", MULTIPLE),)
+TRADED = (
+    Test("wscr", "recall", FOLM, DIFFUSION, label="recall given up"),
+    Test("wscr", "vendi", DIFFUSION, FOLM, label="Vendi gained"),
+)
 LATENCY = {  # by part; the paper's "fan-out" is taken to start at what each path is given: a prompt, or z_q
     part: Test("latency", f"{part} seconds", FOLM, DIFFUSION, "ratio", FASTER, decides=part == "fan-out", label=part)
     for part in ("fan-out", "from text", "with search")
@@ -84,24 +90,9 @@ CLAIMS = (
     Claim("C1", "Searching for several sub-queries beats searching for the query alone.", _oar(ZERO_SHOT, NO_FANOUT)),
     Claim("C2", "Keeping the best of five fan-outs by reward beats one zero-shot fan-out.", _oar(BEST_OF_5, ZERO_SHOT)),
     Claim("C3", "The RL-tuned policy beats the best of five.", _oar(FOLM, BEST_OF_5)),
-    Claim(
-        "C4",
-        f"The diffusion retriever keeps {RETENTION:.0%} of the policy's diversity and alignment.",
-        tuple(Test("oar", s, DIFFUSION, FOLM, "ratio", RETENTION) for s in ("diversity", "alignment")),
-    ),
-    Claim(
-        "C5",
-        f"RL multiplies recall of the reference sets (by {MULTIPLE:g} or more).",
-        (Test("wscr", "recall", FOLM, ZERO_SHOT, "ratio", MULTIPLE),),
-    ),
-    Claim(
-        "C6",
-        "The diffusion retriever gives up some recall for answers that vary more.",
-        (
-            Test("wscr", "recall", FOLM, DIFFUSION, label="recall given up"),
-            Test("wscr", "vendi", DIFFUSION, FOLM, label="Vendi gained"),
-        ),
-    ),
+    Claim("C4", f"The diffusion retriever keeps {RETENTION:.0%} of the policy's diversity and alignment.", KEPT),
+    Claim("C5", f"RL multiplies recall of the reference sets (by {MULTIPLE:g} or more).", MULTIPLIED),
+    Claim("C6", "The diffusion retriever gives up some recall for answers that vary more.", TRADED),
     Claim("C9", f"The diffusion retriever fans out {FASTER:g} times faster or more.", tuple(LATENCY.values())),
 )
 
@@ -116,24 +107,19 @@ def verdict(low: float, high: float, threshold: float = 0.0) -> str:
     return "holds" if low > threshold else "does not hold" if high < threshold else "undecided"
 
 
-def measure(
-    scores: Mapping[str, Mapping[str, Mapping[str, ArrayLike]]],
-    n_boot: int,
-    seed: int,
-    groups: Mapping[str, ArrayLike] | None = None,
-) -> dict[str, dict[str, Interval]]:
+def measure(scores: Scores, n_boot: int, seed: int, groups: Mapping[str, ArrayLike] | None = None) -> Measured:
     """The intervals of C1-C6. scores[task][method][score] is (n,) in 0..1 over the same test queries.
 
-    groups[task] (n,): which of these are near-duplicates; they are resampled together. Returns {claim id: {test name:
-    Interval}}. Raises ValueError for a score that is missing.
+    groups[task] (n,): which of these are near-duplicates; they are resampled together. Raises ValueError for a score
+    that is missing.
     """
 
     def values(test: Test, method: str) -> ArrayLike:
         try:
             return scores[test.task][method][test.score]
         except KeyError:
-            name = f"{test.task}/{method}/{test.score}"
-            raise ValueError(f"scores lacks {name}; score every method on every query first.") from None
+            missing = f"{test.task}/{method}/{test.score}"
+            raise ValueError(f"scores lacks {missing}; score every method on every query first.") from None
 
     def interval(test: Test) -> Interval:
         compare = paired_ratio if test.kind == "ratio" else paired_difference
@@ -164,11 +150,9 @@ def _paper_text(test: Test) -> str:
     """The paper's own values for a test, Polyvore, both open policies, in its units."""
     if test.task == "latency":
         return "{}-{}x".format(*PAPER["latency"]["ratio"])
-    out = []
-    for policy in ("Gemma3-4B", "Qwen3-4B"):
-        a, b = (paper_value(test.task, m, test.score, policy) for m in (test.a, test.b))
-        out.append(f"{a / b:.2f}x" if test.kind == "ratio" else f"{a - b:+.1f}")
-    return f"{test.label or test.score} {' and '.join(out)}"
+    a, b = ([paper_value(test.task, m, test.score, p) for p in ("Gemma3-4B", "Qwen3-4B")] for m in (test.a, test.b))
+    each = (f"{x / y:.2f}x" if test.kind == "ratio" else f"{x - y:+.1f}" for x, y in zip(a, b))
+    return f"{test.label or test.score} {' and '.join(each)}"
 
 
 def _part(test: Test, i: Interval) -> dict:
@@ -177,46 +161,31 @@ def _part(test: Test, i: Interval) -> dict:
         ours = f"{i.mean:.2f}x [{i.low:.2f}, {i.high:.2f}]"
     else:
         ours = f"{100 * i.mean:+.1f} [{100 * i.low:+.1f}, {100 * i.high:+.1f}]"
-    return {
-        "test": test.name,
-        "paper": _paper_text(test),
-        "ours": f"{test.label or test.score} {ours}",
-        **i._asdict(),
-        "threshold": test.threshold,
-        "decides": test.decides,
-        "verdict": verdict(i.low, i.high, test.threshold),
-    }
+    texts = {"test": test.name, "paper": _paper_text(test), "ours": f"{test.label or test.score} {ours}"}
+    rule = {"threshold": test.threshold, "decides": test.decides, "verdict": verdict(i.low, i.high, test.threshold)}
+    return {**texts, **i._asdict(), **rule}
 
 
-def table(measurements: Mapping[str, Mapping[str, tuple[float, float, float, int]]]) -> list[dict]:
+def table(measurements: Measured) -> list[dict]:
     """One row per measured claim: {id, claim, paper, ours, verdict, parts}.
 
-    measurements: {claim id: {test name: (mean, low, high, n)}}, from `measure` and `latency_ratio`; differences in 0..1
-    are printed in hundredths, as the paper's. A claim holds when all of its deciding tests do, does not when one of
-    them does not, and is undecided otherwise. `parts` has a row per test, deciding or not; `ours` shows the deciding
-    ones, and every span of a latency. Raises ValueError for an unknown claim or a missing test.
+    Differences in 0..1 are printed in hundredths, as the paper's. A claim holds when all of its deciding tests do, does
+    not when one of them does not, and is undecided otherwise. `parts` has a row per test, deciding or not; `ours` shows
+    the deciding ones, and every span of a latency. Raises ValueError for an unknown claim or a missing test.
     """
     if unknown := set(measurements) - {claim.id for claim in CLAIMS}:
-        known = ", ".join(claim.id for claim in CLAIMS)
-        raise ValueError(f"unknown claims {sorted(unknown)}; this table has {known}.")
+        raise ValueError(f"unknown claims {sorted(unknown)}; this table has {', '.join(c.id for c in CLAIMS)}.")
     rows = []
     for claim in (c for c in CLAIMS if c.id in measurements):
         found = measurements[claim.id]
         if missing := [t.name for t in claim.tests if t.name not in found]:
             raise ValueError(f"{claim.id} lacks {missing}; measure every test of a claim.")
-        parts = [_part(test, Interval(*found[test.name])) for test in claim.tests]
+        parts = [_part(test, found[test.name]) for test in claim.tests]
         deciding = [p for p in parts if p["decides"]]
         got = {p["verdict"] for p in deciding}
         total = "does not hold" if "does not hold" in got else "holds" if got == {"holds"} else "undecided"
         shown = parts if claim.tests[0].task == "latency" else deciding
-        rows.append(
-            {
-                "id": claim.id,
-                "claim": claim.text,
-                "paper": "; ".join(p["paper"] for p in deciding),
-                "ours": "; ".join(p["ours"] for p in shown),
-                "verdict": total,
-                "parts": parts,
-            }
-        )
+        paper, ours = "; ".join(p["paper"] for p in deciding), "; ".join(p["ours"] for p in shown)
+        texts = {"id": claim.id, "claim": claim.text, "paper": paper, "ours": ours}
+        rows.append({**texts, "verdict": total, "parts": parts})
     return rows

@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 
 from r4t_utils.evaluation import figures
 
-DPI = 110  # dots per inch: 770 pixels, readable at 700
 STYLE = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("paper"),
@@ -31,6 +30,7 @@ STYLE = {
     "grid.linewidth": 0.6,
     "grid.color": "0.9",
     "axes.edgecolor": "0.7",
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
 }
 
 
@@ -57,16 +57,17 @@ FIGURES = {
 
 
 class Drawn(Image):
-    """A PNG whose alt text is both in its output's metadata and its text form, for readers without images."""
+    """A PNG whose alt text is in a notebook output's metadata["image/png"]["alt"], which nbconvert's classic template
+    writes into the page, and is the output's text form, which others fall back to."""
 
     def __repr__(self) -> str:
-        return self.alt or ""
+        return self.metadata["alt"]  # pyright: ignore[reportOptionalSubscript]
 
 
 def _png(figure: Figure) -> bytes:
     """The figure in at most 256 colours, a third of the size; equal figures give equal bytes."""
     full, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(full, format="png", dpi=DPI)
+    figure.savefig(full, format="png", dpi=110)  # 770 pixels wide, readable at 700
     colours = PIL.Image.open(full).convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE)
     colours.save(small, format="png", optimize=True)
     return small.getvalue()
@@ -75,8 +76,6 @@ def _png(figure: Figure) -> bytes:
 def draw(name: str, folder: str | Path) -> Drawn:
     """Draw figure `name` from the CSV files in `folder`; save it as figures/<name>.png there.
 
-    Returns an IPython Image. In a notebook its alt text is metadata["image/png"]["alt"] of the output, which
-    nbconvert's classic template writes into the page, and data["text/plain"], which others fall back to.
     Raises ValueError for an unknown figure or a missing CSV file.
     """
     if name not in FIGURES:
@@ -91,7 +90,7 @@ def draw(name: str, folder: str | Path) -> Drawn:
     partial = target.with_suffix(f".{os.getpid()}.partial")
     partial.write_bytes(png)
     partial.replace(target)
-    return Drawn(data=png, format="png", alt=entry.alt)
+    return Drawn(data=png, format="png", metadata={"alt": entry.alt})
 
 
 def main(folders: list[str]) -> None:

@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from r4t_utils.evaluation.claims import DIFFUSION, FOLM, METHODS
 
-WIDTH = 7.0  # inches
 DASHED = (0, (4, 2))
 _palette = sns.color_palette("colorblind").as_hex()
 COLOURS = {method: _palette[i] for method, i in zip(METHODS, (7, 4, 2, 0, 3))}
@@ -26,11 +25,8 @@ RESULT_PANELS = {"oar": ("groundedness", "diversity", "alignment"), "wscr": ("re
 
 def _axes(rows: int, columns: int, height: float, **kwargs) -> tuple[Figure, np.ndarray]:
     """A figure without pyplot, so that nothing is shown twice or kept between cells, and its axes (rows, columns)."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
-    for ax in axes.flat:
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    figure = Figure(figsize=(7, height), layout="constrained")  # inches
+    return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
 
 def _by_task(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -50,14 +46,12 @@ def encoder_prefixes(frame: pd.DataFrame) -> Figure:
     how much of the retrieval quality each shorter prefix keeps."""
     figure, ((ax,),) = _axes(1, 1, 2.7)
     for i, (query, rows) in enumerate(frame.groupby("query", sort=False)):
-        rows = rows.sort_values("prefix")
         bars = np.abs(rows[["low", "high"]].T.to_numpy() - rows.recall_at_10.to_numpy())
         look = {"color": _palette[i], "marker": "os^Dv"[i % 5], "markersize": 5, "capsize": 2}
         ax.errorbar(rows.prefix, rows.recall_at_10, bars, label=query, **look)
-    prefixes = sorted(frame.prefix.unique())
+    kept = sorted(frame.prefix.unique())
     ax.set_xscale("log", base=2)
-    ax.set_xticks(prefixes, [str(p) for p in prefixes])
-    ax.set(xlabel="dimensions kept (prefix of the unit vector)", ylabel="recall@10")
+    ax.set(xticks=kept, xticklabels=kept, xlabel="dimensions kept (prefix of the unit vector)", ylabel="recall@10")
     ax.legend(title="query", loc="center left", title_fontsize=8)
     return figure
 
@@ -67,8 +61,7 @@ def rl_curves(frame: pd.DataFrame) -> Figure:
     deviation, entropy of the policy, share of clipped tokens, and share of well-formed fan-outs."""
     tasks = _by_task(frame.sort_values("step"))
     figure, axes = _axes(len(tasks), 4, 1.75 * len(tasks) + 0.3, sharex="row")
-    titles = ("reward", "entropy (nats)", "clipped share", "well-formed share")
-    for ax, title in zip(axes[0], titles):
+    for ax, title in zip(axes[0], ("reward", "entropy (nats)", "clipped share", "well-formed share")):
         ax.set_title(title)
     for row, (task, curve) in zip(axes, tasks.items()):
         for ax, column in zip(row, ("reward", "entropy", "clipped", "well_formed")):
@@ -129,8 +122,7 @@ def diffusion_progress(frame: pd.DataFrame) -> Figure:
         for task, rows in tasks.items():
             ax.plot(rows.step, rows[column], color=TASK_COLOURS[task], **dots)
             ax.axhline(rows[f"data_{column}"].iloc[-1], color=TASK_COLOURS[task], linestyle=DASHED, lw=1)
-        ax.set(title=title, xlabel="training step")
-        ax.set_ylim(bottom=0)
+        ax.set(title=title, xlabel="training step", ylim=(0, None))
     handles = [Line2D([], [], color=TASK_COLOURS[task], label=TASKS[task], **dots) for task in tasks]
     handles.append(Line2D([], [], color="0.45", linestyle=DASHED, linewidth=1, label="training targets"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -153,8 +145,7 @@ def _dots(ax: Axes, rows: pd.DataFrame) -> None:
         top.tick_params(axis="x", colors="0.6", labelsize=7, pad=0)
         top.spines[:].set_visible(False)
     ax.margins(x=0.12)
-    ax.set(ylim=(len(METHODS) - 0.4, -0.5))
-    ax.set_yticks(range(len(METHODS)), METHODS)
+    ax.set(ylim=(len(METHODS) - 0.4, -0.5), yticks=range(len(METHODS)), yticklabels=METHODS)
     ax.grid(axis="y", visible=False)
     ax.xaxis.set_major_locator(MaxNLocator(4))
 
@@ -188,16 +179,14 @@ def latency(frame: pd.DataFrame) -> Figure:
     for _, rows in shown.groupby(["path", "part"], sort=False):
         rows, path, part = rows.sort_values("batch"), rows.path.iloc[0], rows.part.iloc[0]
         look = {"color": COLOURS[path], "linestyle": dashes[part], "marker": MARKERS[path], "markersize": 4}
-        label = f"{path}, {part} ({rows.nfe.median():.0f} NFE)"
-        upper.plot(rows.batch, rows["median"], label=label, **look)
+        upper.plot(rows.batch, rows["median"], label=f"{path}, {part} ({rows.nfe.median():.0f} NFE)", **look)
         upper.fill_between(rows.batch, rows.q25, rows.q75, color=COLOURS[path], alpha=0.2, linewidth=0)
     wide = frame.pivot(index="batch", columns=["part", "path"], values="median")
     for part in (p for p in dashes if p in wide and {FOLM, DIFFUSION} <= set(wide[p])):
         ratio = wide[part][FOLM] / wide[part][DIFFUSION]
         lower.plot(wide.index, ratio, color="0.25", linestyle=dashes[part], marker=".", label=part)
     batches = sorted(frame.batch.unique())
-    upper.set(xscale="log", yscale="log", ylabel="seconds a batch")
-    upper.set_xticks(batches, [str(b) for b in batches])
+    upper.set(xscale="log", yscale="log", xticks=batches, xticklabels=batches, ylabel="seconds a batch")
     upper.xaxis.set_minor_locator(NullLocator())
     lower.set(xlabel="queries in a batch", ylabel=f"{FOLM} /\n{DIFFUSION}")
     lower.set_ylim(0, 1.7 * lower.get_ylim()[1])  # room for the legend above the lines

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 
 from r4t_utils.data.corpus import Corpus
-from r4t_utils.data.sample import ATTRIBUTES, world
+from r4t_utils.data.sample import ITEM_ATTRIBUTES, world
 from r4t_utils.data.sample_queries import satisfies
-from r4t_utils.data.text import GENERIC
+from r4t_utils.data.text import topic_words
 from r4t_utils.evaluation.metrics import alpha_ndcg_at, subtopic_recall_at
 from r4t_utils.policy.rewards import vendi
 from r4t_utils.space.encoder import SentenceEncoder
 
 Texts = list[list[str]] | None  # the sub-queries of n queries, where the method writes any
 Scores = dict[str, np.ndarray]  # name -> a value per query
-ITEM_FACTS = ("category", "colour", "material", "pattern")
+FACTS = ("category", *ITEM_ATTRIBUTES)  # an outfit's style, occasion, season and mood are those of its items
 
 
 class AttributeJudge:
@@ -30,11 +30,12 @@ class AttributeJudge:
 
     def __init__(self, corpus: Corpus):
         self.collections = corpus.collections
-        looks = corpus.collections["look"].to_numpy()
-        self.labels = looks[:, None] == np.arange(looks.max() + 1)
-        self.facts = [_facts(outfit, corpus.items) for _, outfit in corpus.collections.iterrows()]
+        self.labels = pd.get_dummies(corpus.collections["look"]).to_numpy(bool)
+        of_item = [set(zip(FACTS, values)) for values in corpus.items[[*FACTS]].to_numpy()]
+        self.facts = [set().union(*(of_item[i] for i in ids)) for ids in corpus.collections["items"]]
         self.meanings = _meanings()
-        self.longest = max(len(form.split()) for form in self.meanings)
+        forms = sorted(self.meanings, key=lambda form: -len(form.split()))  # of several that fit, the longest is meant
+        self.spans = re.compile(rf"({'|'.join(map(re.escape, forms))}|\S+)(?!\S)")
 
     def score(self, queries: pd.DataFrame, ids: np.ndarray, texts: Texts, k: int, alpha: float) -> Scores:
         """Scores (n,) for queries (with ``intent``), top-1 ids (n, k) and sub-queries (n lists of k, or None)."""
@@ -53,27 +54,19 @@ class AttributeJudge:
 
     def grounded(self, text: str, collection: int) -> float:
         """Share of a sub-query's topic words that the collection bears out; words the world lacks are not."""
-        words, met, total = re.findall(r"[a-z0-9-]+", text.lower()), 0, 0
-        while words:
-            spans = range(min(self.longest, len(words)), 0, -1)
-            n = next((n for n in spans if " ".join(words[:n]) in self.meanings), 1)
-            meant = self.meanings.get(" ".join(words[:n]), set())
-            if meant or words[0] not in GENERIC:
+        met = total = 0
+        for span in self.spans.findall(" ".join(re.findall(r"[a-z0-9-]+", text.lower()))):
+            n, meant = len(span.split()), self.meanings.get(span, set())
+            if meant or topic_words(span):
                 total += n
                 met += n * bool(meant & self.facts[collection])
-            words = words[n:]
         return met / total if total else 0.0
-
-
-def _facts(outfit: pd.Series, items: pd.DataFrame) -> set[tuple]:
-    own = items.iloc[outfit["items"]]
-    return {(a, outfit[a]) for a in ATTRIBUTES} | {(a, value) for a in ITEM_FACTS for value in own[a]}
 
 
 def _meanings() -> dict[str, set[tuple]]:
     """Surface form -> the attribute values that it may stand for."""
     meanings: dict[str, set[tuple]] = {}
-    for attribute in (*ATTRIBUTES, *ITEM_FACTS):
+    for attribute in FACTS:
         for value, entry in world()[attribute].items():
             for form in filter(None, entry["forms"]):
                 meanings.setdefault(form, set()).add((attribute, value))

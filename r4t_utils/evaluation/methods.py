@@ -46,9 +46,8 @@ def best_of_n(
     """Of each query's samples the one with the highest training reward; the first among equals. ``references``: the
     reference set of each query, where the reward asks for them (WSCR)."""
     n = len(samples[0])
-    scores, _ = reward.score(
-        [query for query in queries for _ in range(n)],
-        [fanout.queries if not fanout.fault else [] for group in samples for fanout in group],
-        None if references is None else [y for y in references for _ in range(n)],
-    )
+    asked = [query for query in queries for _ in range(n)]
+    texts = [fanout.queries if not fanout.fault else [] for group in samples for fanout in group]
+    wanted = None if references is None else [y for y in references for _ in range(n)]
+    scores, _ = reward.score(asked, texts, wanted)
     return [group[i] for group, i in zip(samples, scores.reshape(-1, n).argmax(1))]

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from r4t_utils.policy.rewards import coverage, vendi
+from r4t_utils.space.encoder import unit
+
+LEVEL = 0.95  # of every interval
 
 
 class Interval(NamedTuple):
-    """A statistic of n queries with the ends of its interval."""
+    """A statistic of n queries with the ends of its 95 % interval."""
 
     mean: float
     low: float
@@ -22,11 +25,10 @@ class Interval(NamedTuple):
 
 
 def recall_at(Y: Sequence, pool: Sequence | np.ndarray) -> np.ndarray:
-    """Recall@K: the share of each reference set found in the pooled candidates of its fan-out.
+    """Recall@K: the share of each reference set found in the pooled candidates of its fan-out, (n,).
 
-    Y: n sets of ids; pool: n arrays of ids of any shape, such as (k, c) for c candidates from each of k directions;
-    repeats count once and -1 is nothing. K is what the pool holds (k*c = 5,000 in the paper). Returns (n,), in 0..1.
-    Raises ValueError as `rewards.coverage` does.
+    Y: n sets of ids; pool: n arrays of ids, such as (k, c) for c candidates from each of k directions. K is what the
+    pool holds (k*c = 5,000 in the paper). Repeats, empty slots and errors as in `rewards.coverage`.
     """
     return coverage(Y, pool)
 
@@ -39,28 +41,20 @@ def hit_at(Y: Sequence, pool: Sequence | np.ndarray) -> np.ndarray:
 def vendi_of_runs(Z: ArrayLike) -> np.ndarray:
     """Vendi as in Table 2 (Appendix B.2): how much the answers to one query differ from run to run.
 
-    Z: (n, runs, k, d), the directions of each of (5) runs; (n, runs, d) if they are already averaged. A run is
-    represented by the mean of its directions, scaled to unit norm; the Vendi score over the runs is divided by their
-    number. The paper says "normalised" and no more; this is our reading. Returns (n,), in 1/runs (all runs alike) to 1.
-    Raises ValueError for other shapes or a zero mean.
+    Z: (n, runs, k, d), the directions of each of (5) runs. A run is represented by the mean of its directions, scaled
+    to unit norm; the Vendi score over the runs is divided by their number. The paper says "normalised" and no more;
+    this is our reading. Returns (n,), 1/runs (all alike) to 1. Raises ValueError for other shapes or a zero mean.
     """
     Z = np.asarray(Z, np.float64)
-    if Z.ndim not in (3, 4) or Z.shape[1] < 2:
+    if Z.ndim != 4 or Z.shape[1] < 2:
         raise ValueError(f"Z has shape {Z.shape}; it must be (n, runs, k, d) with 2 runs or more.")
-    mean = Z.mean(2) if Z.ndim == 4 else Z
-    norm = np.linalg.norm(mean, axis=-1, keepdims=True)
-    if not (norm > 1e-9).all():
-        raise ValueError("a run's directions average to zero or NaN, so it has no embedding; check them.")
-    return vendi(mean / norm) / Z.shape[1]
+    return vendi(unit(Z.mean(2))) / Z.shape[1]
 
 
 def _gains(ranked: ArrayLike, labels: ArrayLike, relevant: ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Subtopics of the first k results, (<=k, s), and of all relevant documents, (r, s), as floats."""
     ranked, labels, relevant = np.asarray(ranked, np.int64), np.asarray(labels), np.asarray(relevant)
-    if k < 1:
-        raise ValueError(f"k is {k}; it must be 1 or more.")
-    right_types = labels.dtype == bool and relevant.dtype == bool
-    if not right_types or labels.ndim != 2 or relevant.shape != labels.shape[:1]:
+    if {labels.dtype, relevant.dtype} != {np.dtype(bool)} or labels.ndim != 2 or relevant.shape != labels.shape[:1]:
         given = f"labels is {labels.dtype} {labels.shape} and relevant {relevant.dtype} {relevant.shape}"
         raise ValueError(f"{given}; they must be bool (n_docs, s) and bool (n_docs,).")
     found = ranked[ranked >= 0]
@@ -78,9 +72,9 @@ def subtopic_recall_at(ranked: ArrayLike, labels: ArrayLike, relevant: ArrayLike
     """S-recall@k: the share of a query's subtopics that its first k results cover; only relevant ones count.
 
     ranked: (m,) different document ids, best first, -1 for none; labels: (n_docs, s) bool, document has subtopic;
-    relevant: (n_docs,) bool, document satisfies the query. The subtopics counted are those that some relevant document
-    has, even when there are more of them than k. Returns 0..1. Raises ValueError for wrong shapes, repeated ids, or a
-    query without relevant documents.
+    relevant: (n_docs,) bool, document satisfies the query; k: 1 or more. The subtopics counted are those that some
+    relevant document has, even when there are more of them than k. Returns 0..1. Raises ValueError for wrong shapes,
+    repeated ids, or a query without relevant documents.
     """
     top, judged = _gains(ranked, labels, relevant, k)
     return float(top.any(0).sum() / judged.any(0).sum())
@@ -116,11 +110,10 @@ def alpha_ndcg_at(ranked: ArrayLike, labels: ArrayLike, relevant: ArrayLike, k: 
 
 def _columns(*arrays: ArrayLike) -> np.ndarray:
     """Per-query scores side by side, (n, c), checked."""
-    columns = [np.asarray(a, np.float64) for a in arrays]
-    shapes = [column.shape for column in columns]
+    shapes = [np.shape(a) for a in arrays]
     if any(len(s) != 1 or s[0] < 2 for s in shapes) or len(set(shapes)) > 1:
         raise ValueError(f"scores have shapes {shapes}; they must be (n,), alike, with 2 queries or more.")
-    X = np.stack(columns, 1)
+    X = np.stack([np.asarray(a, np.float64) for a in arrays], 1)
     if not np.isfinite(X).all():
         raise ValueError(f"{(~np.isfinite(X)).sum()} scores are not finite; leave their queries out.")
     return X
@@ -128,11 +121,10 @@ def _columns(*arrays: ArrayLike) -> np.ndarray:
 
 def _resampled_means(X: np.ndarray, n_boot: int, seed: int, groups: ArrayLike | None) -> np.ndarray:
     """Means of n_boot resamples of whole groups of the rows of X (n, c): (n_boot, c). Blocks keep memory small."""
-    groups = np.arange(len(X)) if groups is None else np.asarray(groups)
-    if groups.shape != X.shape[:1] or (groups == groups[0]).all():
-        given = f"groups have shape {groups.shape} and {len(np.unique(groups))} values"
+    names, group = np.unique(np.arange(len(X)) if groups is None else groups, return_inverse=True)
+    if group.shape != X.shape[:1] or len(names) < 2:
+        given = f"groups have shape {group.shape} and {len(names)} values"
         raise ValueError(f"{given}; they must name one of 2 groups or more for each of {len(X)} queries.")
-    names, group = np.unique(groups, return_inverse=True)
     sizes, sums = np.bincount(group), np.zeros((len(names), X.shape[1]))
     np.add.at(sums, group, X)
     rng, blocks = np.random.default_rng(seed), [min(256, n_boot - start) for start in range(0, n_boot, 256)]
@@ -140,25 +132,21 @@ def _resampled_means(X: np.ndarray, n_boot: int, seed: int, groups: ArrayLike | 
     return np.concatenate([sums[rows].sum(1) / sizes[rows].sum(1, keepdims=True) for rows in drawn])
 
 
-def _interval(value: float, resampled: np.ndarray, n: int, level: float = 0.95) -> Interval:
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must be between 0 and 1.")
+def _interval(value: float, resampled: np.ndarray, n: int) -> Interval:
     # A resampled value itself, not one between two: a ratio may be infinite.
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     return Interval(float(value), float(low), float(high), n)
 
 
-def bootstrap_interval(
-    values: ArrayLike, n_boot: int, seed: int, groups: ArrayLike | None = None, level: float = 0.95
-) -> Interval:
+def bootstrap_interval(values: ArrayLike, n_boot: int, seed: int, groups: ArrayLike | None = None) -> Interval:
     """Mean of per-query scores, values (n,), with its percentile bootstrap interval.
 
     Resamples whole ``groups`` (n,) of queries that ask for much the same, since such queries do not vote independently;
     each query by itself if None. n_boot: resamples, 100 or more for ends that mean something. Same arguments, same
-    bits. Raises ValueError for fewer than 2 or non-finite scores, fewer than 2 groups or a level outside (0, 1).
+    bits. Raises ValueError for fewer than 2 or non-finite scores, or fewer than 2 groups.
     """
     X = _columns(values)
-    return _interval(X.mean(), _resampled_means(X, n_boot, seed, groups)[:, 0], len(X), level)
+    return _interval(X.mean(), _resampled_means(X, n_boot, seed, groups)[:, 0], len(X))
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, n_boot: int, seed: int, groups: ArrayLike | None = None) -> Interval:
@@ -176,6 +164,5 @@ def paired_ratio(a: ArrayLike, b: ArrayLike, n_boot: int, seed: int, groups: Arr
     if (X < 0).any() or X[:, 1].mean() == 0:
         raise ValueError("a ratio needs scores of 0 or more and a positive mean of b; use paired_difference.")
     M = _resampled_means(X, n_boot, seed, groups)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(M[:, 1] > 0, M[:, 0] / M[:, 1], np.inf)
+    ratios = np.divide(M[:, 0], M[:, 1], out=np.full(len(M), np.inf), where=M[:, 1] > 0)
     return _interval(X[:, 0].mean() / X[:, 1].mean(), ratios, len(X))
