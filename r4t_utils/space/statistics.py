@@ -1,13 +1,7 @@
-"""What a corpus of outfits is like: the numbers by which the sample corpus is compared with real outfits.
-
-    python -m r4t_utils.space.statistics <folder with Polyvore JSON>     writes polyvore_statistics.json
-
-That file holds aggregates alone, and the notebooks show it without needing the data.
-"""
+"""What a corpus of outfits is like: the numbers by which the sample corpus is compared with real outfits."""
 
 import json
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -76,7 +70,7 @@ def statistics(corpus: Corpus, item_embeddings: np.ndarray) -> dict[str, float]:
 
 
 def recorded() -> dict:
-    """The statistics of real outfits kept with the package, plus "source": how they were made."""
+    """The statistics of real outfits, aggregates alone, plus "source": how they were made, without need of the data."""
     return json.loads(RECORDED.read_text())
 
 
@@ -97,22 +91,3 @@ def _zipf_slope(words: list[str]) -> float:
     counts = [count for _, count in Counter(words).most_common(TOP_WORDS)]
     ranks = np.arange(1, len(counts) + 1)
     return np.polyfit(np.log(ranks), np.log(counts), 1)[0] if len(counts) > 1 else np.nan
-
-
-def main(folder: str) -> None:
-    """Writes the aggregates of all outfits in the folder, over MiniLM embeddings of item names."""
-    from r4t_utils.data import polyvore
-    from r4t_utils.space.encoder import SentenceEncoder
-
-    corpus = polyvore.load(Path(folder), n_oar_queries=20, n_wscr_queries=20)
-    numbers = statistics(corpus, SentenceEncoder()(corpus.items.title.tolist(), "items"))
-    rounded = {name: int(value) if value.is_integer() else round(value, 4) for name, value in numbers.items()}
-    command = f"python -m r4t_utils.space.statistics {Path(folder).name}"
-    source = f"{command} ({corpus.name}; embeddings of all-MiniLM-L6-v2)"
-    RECORDED.write_text(json.dumps({**rounded, "source": source}, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m r4t_utils.space.statistics <folder with Polyvore JSON>")
-    main(sys.argv[1])

@@ -92,7 +92,7 @@ def test_a_corpus_too_small():
 def test_the_recorded_statistics_are_aggregates_with_the_same_names():
     numbers = module.recorded()
     source = numbers.pop("source")
-    assert source.startswith("python -m r4t_utils.space.statistics")
+    assert source.startswith("python docs/polyvore_statistics.py")
     assert list(numbers) == list(statistics(corpus(), X))
     assert all(isinstance(value, (int, float)) for value in numbers.values())
     assert len(json.dumps(numbers)) < 1000
