@@ -43,8 +43,8 @@ class Corpus:
         return table.loc[table["split"] == split].reset_index(drop=True)
 
     def training_collections(self) -> np.ndarray:
-        """Which collections may teach an encoder, bool (m,): those that no validation or test query was written for,
-        and whose title is none of these queries."""
+        """Which collections may teach an encoder, bool (m,): no validation or test query was written for them, or is
+        their title."""
         held_out = [table[table.split != "train"] for table in (self.oar, self.wscr)]
         asked = {clean(query) for table in held_out for query in table["query"]}
         named = self.collections.title.map(clean).isin(asked).to_numpy()

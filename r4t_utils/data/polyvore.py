@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 import zlib
-from itertools import accumulate
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +28,8 @@ OFFICIAL = {
     "valid_no_dup.json": "719a3ffb2ecc47e6ab9787c8ab6ac874475865c7",
     "test_no_dup.json": "ae6fae8265264a287d7d94f80f68538b03933ea0",
 }
-CATEGORIES = "category_id.txt"
 MIN_ITEMS = 4  # named items that make an outfit
 BLANK = " \u034f\u115f\u1160\u2800\u3164\uffa0\ufe0e\ufe0f"  # letters and marks that show nothing
-SEED = 2603  # queries and splits are data: training seeds do not change them
 REMEDY = "unpack it from polyvore.tar.gz of xthan/polyvore-dataset"
 
 
@@ -76,38 +74,37 @@ def label(folder: Path) -> str:
     name, files = _read(folder)
     _categories(folder)
     if name != "polyvore":
-        _outfits(folder, files)
+        _outfits(files)
     return name
 
 
 def load(folder: Path, n_oar_queries: int, n_wscr_queries: int, max_outfits: int = 0) -> Corpus:
     """The corpus of a folder; the same files and arguments give the same corpus.
 
-    An outfit whose set_id an earlier one has is left out, and so are items without a visible name. Outfits with fewer
-    than ``MIN_ITEMS`` others are dropped; of the rest, ``max_outfits`` drawn with a fixed seed stay (0: all). Both are
-    counted in ``collections.attrs``: "repeated", "dropped". Items of one name stay separate items. There may be fewer
-    queries than asked for: the data decide. Prints a line where files are not official, and where outfits are repeated.
-
-    Raises DataError as ``label`` does, and where no outfit is left.
+    An outfit whose set_id an earlier one has is left out, and so is one with fewer than ``MIN_ITEMS`` named items;
+    ``collections.attrs`` counts them as "repeated" and "dropped". Of the rest, ``max_outfits`` drawn with a fixed seed
+    stay (0: all). Items of one name stay separate items. There may be fewer queries than asked for: the data decide.
+    Prints a line where files are not official or outfits are repeated. Raises DataError as ``label`` does, and where
+    no outfit is left.
     """
-    name, files = _read(folder)
-    categories = _categories(folder)
+    (name, files), categories = _read(folder), _categories(folder)
     if name != "polyvore":
-        print(f"unverified subset: {', '.join(files)} in {str(folder)!a} are not the three official Polyvore files")
-    read, repeated = _outfits(folder, files)
+        given = ", ".join(path.name for path in files)
+        print(f"unverified subset: {given} in {str(folder)!a} are not the three official Polyvore files")
+    read, repeated = _outfits(files)
     if repeated:
         print(f"repeated outfits: {repeated} in {str(folder)!a} have the set_id of an earlier one and are left out")
     kept = [outfit for outfit in read if len(outfit.items) >= MIN_ITEMS]
     if not kept:
         raise DataError(f"{folder} has {len(read)} outfits, none with {MIN_ITEMS} named items or more", "use more data")
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(2603)  # queries and splits are data: training seeds do not change them
     if 0 < max_outfits < len(kept):
         kept = [kept[i] for i in sorted(rng.choice(len(kept), max_outfits, replace=False))]
     members = [item for outfit in kept for item in outfit.items]
     category = [categories.get(item.categoryid, f"category {item.categoryid}") for item in members]
     items = pd.DataFrame({"title": [item.name for item in members], "category": category})
-    ends = accumulate(len(outfit.items) for outfit in kept)
-    rows = [[*range(end - len(outfit.items), end)] for outfit, end in zip(kept, ends)]
+    number = count()
+    rows = [[next(number) for _ in outfit.items] for outfit in kept]
     collections = pd.DataFrame({"title": [outfit.name for outfit in kept], "items": rows})
     collections.attrs.update(dropped=sum(len(outfit.items) < MIN_ITEMS for outfit in read), repeated=repeated)
     oar = polyvore_queries.broad_queries(items, collections, n_oar_queries, rng)
@@ -120,7 +117,7 @@ def blob_id(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def _read(folder: Path) -> tuple[str, dict[str, bytes]]:
+def _read(folder: Path) -> tuple[str, dict[Path, bytes]]:
     """The label of the folder, and the uncompressed bytes of its files; a .json goes before a .json.gz."""
     if not folder.is_dir():
         raise DataError(f"data folder {folder} is missing or no folder", f"give the one with {', '.join(OFFICIAL)}")
@@ -129,19 +126,19 @@ def _read(folder: Path) -> tuple[str, dict[str, bytes]]:
         for path in [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()][:1]:
             try:
                 data = path.read_bytes()
-                found[path.name] = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+                found[path] = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
             except (OSError, EOFError, zlib.error) as error:
                 raise DataError(f"{path} cannot be read ({error}); it must be a whole file") from None
     if not found:
         raise DataError(f"data folder {folder} holds none of {', '.join(OFFICIAL)}, plain or as .json.gz")
-    official = {name.removesuffix(".gz"): blob_id(data) for name, data in found.items()} == OFFICIAL
+    official = {path.name.removesuffix(".gz"): blob_id(data) for path, data in found.items()} == OFFICIAL
     return "polyvore" if official else "polyvore-subset", found
 
 
-def _outfits(folder: Path, files: dict[str, bytes]) -> tuple[list[Outfit], int]:
+def _outfits(files: dict[Path, bytes]) -> tuple[list[Outfit], int]:
     """Every outfit of the files, each set_id once, and how many repeats were left out."""
     found, total = {}, 0
-    for path, data in ((folder / name, data) for name, data in files.items()):
+    for path, data in files.items():
         try:
             outfits = OUTFITS.validate_python(json.loads(data), strict=True)
         except ValidationError as errors:
@@ -159,7 +156,7 @@ def _outfits(folder: Path, files: dict[str, bytes]) -> tuple[list[Outfit], int]:
 
 def _categories(folder: Path) -> dict[int, str]:
     """Category id -> name; empty where the folder has no such table."""
-    path, found = folder / CATEGORIES, {}
+    path, found = folder / "category_id.txt", {}
     try:
         lines = path.read_bytes().splitlines() if path.is_file() else []
     except OSError as error:

@@ -15,7 +15,6 @@ import pandas as pd
 from r4t_utils.data.splits import with_splits
 from r4t_utils.data.text import ABSTRACT, clean, kinds, terms, vocabulary
 
-MIN_TOGETHER = 5  # outfits in which two terms must meet before a query combines them
 DETAIL = ("colour", "pattern", "material")
 TEMPLATES = {  # by the kind of b; a is always abstract
     "style": ("{a} {b} outfit", "{a} {b} look", "{a} and {b} style"),
@@ -40,8 +39,8 @@ def broad_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: n
         pairs = _pairs(items, collections)
         pairs = [pairs[i] for i in rng.permutation(len(pairs))]
         for turn, (number, (a, b)) in product(range(3), enumerate(pairs)):  # every pair once before any pair twice
-            template = TEMPLATES[vocabulary()[b][0]][(number + turn) % 3]
-            query = template.format(a=vocabulary()[a][1], b=vocabulary()[b][1])
+            kind, name = vocabulary()[b]
+            query = TEMPLATES[kind][(number + turn) % 3].format(a=vocabulary()[a][1], b=name)
             if len(rows) < n and len(query.split()) <= 6:
                 rows.setdefault(query, "recombined")
     return with_splits(pd.DataFrame({"query": list(rows), "family": list(rows.values())}), rng)
@@ -59,11 +58,9 @@ def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: 
         if len(rows) == n:
             break
         ids = list(collections["items"].iloc[i])
-        described = _described([own[j] for j in ids], categories[ids], common)
-        for query in (meaningful(collections.title.iloc[i], 8), described):
-            if query and query not in rows:
-                rows[query] = {"query": query, "collection": int(i), "items": ids}
-                break
+        asked = meaningful(collections.title.iloc[i], 8), _described([own[j] for j in ids], categories[ids], common)
+        if query := next((query for query in asked if query and query not in rows), None):
+            rows[query] = {"query": query, "collection": int(i), "items": ids}
     return with_splits(pd.DataFrame(list(rows.values()), columns=["query", "collection", "items"]), rng)
 
 
@@ -82,25 +79,20 @@ def _described(found: list[list[str]], categories: Iterable[str], common: Counte
         return None
     start = " ".join(by_kind[kind] for kind in sorted(chosen, key=(DETAIL + ABSTRACT).index)) + " outfit"
     names = [name for name in dict.fromkeys(map(clean, categories)) if "garment" in kinds(name.split(" ")[-1])][:2]
-    for parts in (names, list(dict.fromkeys(name.split()[-1] for name in names)), names[:1], []):
-        query = " with ".join([start] + [" and ".join(parts)] * bool(parts))
-        if len(query.split()) <= 8:
-            return query
-    return None
+    shorter = (names, list(dict.fromkeys(name.split()[-1] for name in names)), names[:1])
+    queries = (f"{start} with {' and '.join(parts)}" for parts in shorter if parts)
+    return next((query for query in queries if len(query.split()) <= 8), start)
 
 
 def _pairs(items: pd.DataFrame, collections: pd.DataFrame) -> list[tuple[str, str]]:
-    """Terms (a, b) that meet in ``MIN_TOGETHER`` outfits, a abstract and b of another kind."""
+    """Terms (a, b) that meet in 5 outfits or more, a abstract and b of another kind."""
     own = [*map(terms, items.title)]
     together = Counter()
     for title, members in zip(collections.title, collections["items"], strict=True):
         here = set(terms(title)).union(*(own[i] for i in members))
         together.update(combinations(sorted(here), 2))
-    order = (*ABSTRACT, *DETAIL, "garment")
-    found = []
-    for pair in sorted(pair for pair, count in together.items() if count >= MIN_TOGETHER):
-        a, b = sorted(pair, key=lambda term: order.index(vocabulary()[term][0]))
-        of_a, of_b = vocabulary()[a][0], vocabulary()[b][0]
-        if of_a in ABSTRACT and of_a != of_b and not {*a.split()} & {*b.split()}:
-            found.append((a, b))
-    return found
+    order, kind = (*ABSTRACT, *DETAIL, "garment"), {term: kind for term, (kind, _) in vocabulary().items()}
+    often = sorted(pair for pair, count in together.items() if count >= 5)
+    pairs = (sorted(pair, key=lambda term: order.index(kind[term])) for pair in often)
+    pairs = ((a, b) for a, b in pairs if kind[a] in ABSTRACT and kind[a] != kind[b])
+    return [(a, b) for a, b in pairs if not {*a.split()} & {*b.split()}]

@@ -6,7 +6,6 @@ Themes and looks have heavy-tailed popularity, as collections people publish do,
 broad query tend to be copies of one look. Titles come from a grammar with synonyms, omissions and makers' names.
 """
 
-from collections import Counter
 from functools import cache
 from importlib.resources import files
 
@@ -16,9 +15,8 @@ import yaml
 from numpy.random import Generator
 
 from r4t_utils.data.corpus import Corpus
-from r4t_utils.data.sample_queries import broad_queries, outfit_queries
+from r4t_utils.data.sample_queries import broad_queries, outfit_queries, pick
 
-FROZEN_SEED = 2603  # the corpus is data: training seeds do not change it
 ATTRIBUTES = ("style", "occasion", "season", "mood")
 ITEM_ATTRIBUTES = ("colour", "material", "pattern", *ATTRIBUTES)
 MIN_COPIES = 4  # members of the rarest look
@@ -30,8 +28,8 @@ def world() -> dict:
     return yaml.safe_load((files("r4t_utils.data") / "sample_world.yaml").read_text())
 
 
-def generate(n_outfits: int, n_oar_queries: int, n_wscr_queries: int, seed: int = FROZEN_SEED) -> Corpus:
-    """Draw the corpus; the same arguments give the same corpus, to the byte.
+def generate(n_outfits: int, n_oar_queries: int, n_wscr_queries: int, seed: int = 2603) -> Corpus:
+    """Draw the corpus; the same arguments give the same corpus, to the byte, and training seeds do not change it.
 
     Raises ValueError when ``n_outfits`` cannot give every look its ``MIN_COPIES`` members, or when the world has
     fewer distinct queries than asked for.
@@ -55,22 +53,19 @@ def _looks(rng: Generator) -> list[dict]:
     for style, entry in w["style"].items():
         for occasion in entry["occasion"]:
             pairs = [(s, m) for s in w["occasion"][occasion]["season"] for m in w["mood"]]
-            for i in rng.permutation(len(pairs))[: rng.integers(4, 8)]:
+            for nth, i in enumerate(rng.permutation(len(pairs))[: rng.integers(4, 8)], 1):
                 season, mood = pairs[i]
-                look = {"style": style, "occasion": occasion, "season": season, "mood": mood}
-                look |= {a: _favoured(look, a, n, rng) for a, n in (("colour", 2), ("material", 2), ("pattern", 2))}
+                look = {"style": style, "occasion": occasion, "season": season, "mood": mood, "nth": nth}
+                look |= {a: _favoured(look, a, rng) for a in ("colour", "material", "pattern")}
                 look["category"] = {slot: _category(look, slot, rng) for slot in slots}
-                look["one_piece"] = bool(rng.random() < 0.45)
-                look["id"] = len(looks)
-                looks.append(look)
+                looks.append(look | {"one_piece": bool(rng.random() < 0.45), "id": len(looks)})
     return looks
 
 
-def _favoured(look: dict, attribute: str, n: int, rng: Generator) -> list[str]:
-    """n values of an attribute, drawn from those that the look's style, season and mood favour."""
-    w = world()
-    pool = [v for a in ("style", "style", "season", "mood") for v in w[a][look[a]].get(attribute, [])]
-    return list(dict.fromkeys(rng.permutation(pool)))[:n]
+def _favoured(look: dict, attribute: str, rng: Generator) -> list[str]:
+    """Two values of an attribute, drawn from those that the look's style, season and mood favour."""
+    pool = [v for a in ("style", "style", "season", "mood") for v in world()[a][look[a]].get(attribute, [])]
+    return list(dict.fromkeys(rng.permutation(pool)))[:2]
 
 
 def _category(look: dict, slot: str, rng: Generator) -> str:
@@ -83,17 +78,15 @@ def _category(look: dict, slot: str, rng: Generator) -> str:
 
 def _popularity(looks: list[dict], n_outfits: int, rng: Generator) -> np.ndarray:
     """Members of each look: Zipf over themes times Zipf over the looks of a theme, on top of ``MIN_COPIES``."""
-    if n_outfits < MIN_COPIES * len(looks):
-        rule = f"{MIN_COPIES * len(looks)}, {MIN_COPIES} for each of {len(looks)} looks"
-        raise ValueError(f"corpus.n_outfits={n_outfits} is below {rule}: raise corpus.n_outfits")
+    least = MIN_COPIES * len(looks)
+    if n_outfits < least:
+        raise ValueError(
+            f"corpus.n_outfits={n_outfits} is below {least}, {MIN_COPIES} per look: raise corpus.n_outfits"
+        )
     themes = [(look["style"], look["occasion"]) for look in looks]
-    distinct = list(dict.fromkeys(themes))
-    rank = dict(zip(distinct, rng.permutation(len(distinct)) + 1))
-    weight, seen = [], Counter()
-    for theme in themes:
-        seen[theme] += 1
-        weight.append(rank[theme] ** -0.6 * seen[theme] ** -1.2)
-    return MIN_COPIES + rng.multinomial(n_outfits - MIN_COPIES * len(looks), np.array(weight) / np.sum(weight))
+    rank = dict(zip(dict.fromkeys(themes), rng.permutation(len(set(themes))) + 1))
+    weight = np.array([rank[theme] ** -0.6 * look["nth"] ** -1.2 for theme, look in zip(themes, looks)])
+    return MIN_COPIES + rng.multinomial(n_outfits - least, weight / weight.sum())
 
 
 def _outfit(look: dict, items: list[dict], own: dict, rng: Generator) -> dict:
@@ -105,7 +98,7 @@ def _outfit(look: dict, items: list[dict], own: dict, rng: Generator) -> dict:
         category = look["category"][slot] if rng.random() < 0.85 else _category(look, slot, rng)
         candidates = [i for i in own.get(category, []) if i not in members]
         if candidates and rng.random() < 0.4:  # popular pieces come back in other outfits of the look
-            members.append(candidates[int(rng.integers(len(candidates)))])
+            members.append(pick(candidates, rng))
             continue
         items.append(_item(look, category, rng))
         members.append(len(items) - 1)
@@ -114,24 +107,22 @@ def _outfit(look: dict, items: list[dict], own: dict, rng: Generator) -> dict:
 
 
 def _item(look: dict, category: str, rng: Generator) -> dict:
-    w = world()
     value = {}
     for a in ("colour", "material"):
         as_look = rng.random() < 0.88
-        value[a] = look[a][int(rng.random() < 0.35) % len(look[a])] if as_look else list(w[a])[rng.integers(len(w[a]))]
-    value["pattern"] = look["pattern"][rng.integers(len(look["pattern"]))] if rng.random() < 0.5 else "plain"
+        value[a] = look[a][int(rng.random() < 0.35) % len(look[a])] if as_look else pick(list(world()[a]), rng)
+    value["pattern"] = pick(look["pattern"], rng) if rng.random() < 0.5 else "plain"
     value |= {"category": category} | {a: look[a] for a in ATTRIBUTES}
     shown = dict(style=0.25, season=0.1, occasion=0.12, mood=0.12, colour=0.65, material=0.5, pattern=0.8)
     words = [surface(a, value[a], rng) for a, p in shown.items() if rng.random() < p]
     if rng.random() < 0.35:
-        words.insert(0, w["makers"][rng.integers(len(w["makers"]))])
+        words.insert(0, pick(world()["makers"], rng))
     return {"title": " ".join(x for x in (*words, surface("category", category, rng)) if x)} | value
 
 
 def _outfit_title(look: dict, rng: Generator) -> str:
-    w = world()
     if rng.random() < 0.25:  # many real titles say nothing about the outfit
-        return f"{w['noise_titles'][rng.integers(len(w['noise_titles']))]} {rng.integers(1, 400)}"
+        return f"{pick(world()['noise_titles'], rng)} {rng.integers(1, 400)}"
     shown = {"mood": 0.35, "season": 0.35, "style": 0.7, "occasion": 0.55}
     words = [surface(a, look[a], rng) for a, p in shown.items() if rng.random() < p]
     if rng.random() < 0.2:

@@ -9,6 +9,7 @@ import json
 import re
 from functools import cache
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,6 @@ from numpy.random import Generator
 
 from r4t_utils.data.splits import with_splits
 
-PATIENCE = 20_000  # draws without a new query after which the world has no more
 MIN_RELEVANT, MIN_LOOKS = 12, 4  # a broad query must have this many outfits and interpretations
 
 
@@ -40,14 +40,13 @@ def broad_queries(world: dict, collections: pd.DataFrame, n: int, rng: Generator
 
     rows, idle = {}, 0
     for family, templates in cycle(world["families"].items()):
-        if len(rows) == n or idle == PATIENCE:
+        if len(rows) == n or idle == 20_000:  # draws without a new query: the world has no more
             break
-        query, intent = _fill(world, templates[rng.integers(len(templates))], rng)
+        query, intent = _fill(world, pick(templates, rng), rng)
         idle += 1
         if query not in rows and 2 <= len(query.split()) <= 6 and intent and broad(intent):
-            rows[query] = {"query": query, "family": family, "intent": intent}
-            idle = 0
-    return _finish(list(rows.values()), n, "oar", ["intent"], rng)
+            rows[query], idle = {"query": query, "family": family, "intent": intent}, 0
+    return _finish(rows, n, "oar", ["intent"], rng)
 
 
 def outfit_queries(world: dict, items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: Generator) -> pd.DataFrame:
@@ -60,13 +59,17 @@ def outfit_queries(world: dict, items: pd.DataFrame, collections: pd.DataFrame, 
         if len(rows) == n:
             break
         outfit = collections.iloc[i]
-        signature = items.iloc[outfit["items"][rng.integers(len(outfit["items"]))]]
+        signature = items.iloc[pick(outfit["items"], rng)]
         values = {**outfit[["style", "occasion", "season", "mood"]], **signature[["category", "colour"]]}
-        template = world["pair_templates"][rng.integers(len(world["pair_templates"]))]
-        query, intent = _fill(world, template, rng, values)
+        query, intent = _fill(world, pick(world["pair_templates"], rng), rng, values)
         if query not in rows and 2 <= len(query.split()) <= 8:
             rows[query] = {"query": query, "intent": intent, "collection": int(i), "items": list(outfit["items"])}
-    return _finish(list(rows.values()), n, "wscr", ["intent", "collection"], rng)
+    return _finish(rows, n, "wscr", ["intent", "collection"], rng)
+
+
+def pick(options: list, rng: Generator) -> Any:
+    """One of the options, each as likely as the others."""
+    return options[rng.integers(len(options))]
 
 
 def _fill(world: dict, template: str, rng: Generator, values: dict | None = None) -> tuple[str, str]:
@@ -74,19 +77,16 @@ def _fill(world: dict, template: str, rng: Generator, values: dict | None = None
     intent: dict[str, list[str]] = {}
     consistent = True
 
-    def pick(options: list):
-        return options[rng.integers(len(options))]
-
     def word(match: re.Match) -> str:
         nonlocal consistent
         slot, second = match[1], match[2]
         if slot == "noun":
-            return pick(world["nouns"])
+            return pick(world["nouns"], rng)
         if slot in world["phrases"]:
-            text, meaning = pick(list(world["phrases"][slot].items()))
+            text, meaning = pick(list(world["phrases"][slot].items()), rng)
         else:
-            value = values[slot] if values else pick(list(world[slot]))
-            text, meaning = pick(world[slot][value]["forms"]), {slot: [value]}
+            value = values[slot] if values else pick(list(world[slot]), rng)
+            text, meaning = pick(world[slot][value]["forms"], rng), {slot: [value]}
         for attribute, allowed in meaning.items():
             said = intent.get(attribute, [])  # a second style of a hybrid is another one: either will do
             consistent &= allowed[0] not in said if second else not said
@@ -97,7 +97,7 @@ def _fill(world: dict, template: str, rng: Generator, values: dict | None = None
     return query, json.dumps(intent, sort_keys=True) if consistent else ""
 
 
-def _finish(rows: list[dict], n: int, task: str, keys: list[str], rng: Generator) -> pd.DataFrame:
+def _finish(rows: dict[str, dict], n: int, task: str, keys: list[str], rng: Generator) -> pd.DataFrame:
     if len(rows) < n:
         raise ValueError(f"corpus.n_{task}_queries={n}, but the world gives only {len(rows)} distinct ones: lower it")
-    return with_splits(pd.DataFrame(rows), rng, *keys)
+    return with_splits(pd.DataFrame(list(rows.values())), rng, *keys)

@@ -19,13 +19,12 @@ def label(dataset: str, folder: Path | None) -> str:
     return polyvore.label(folder) if folder else dataset
 
 
-def load(dataset: str, data_dir: Path | None, settings: CorpusSettings) -> Corpus:
+def load(dataset: str, folder: Path | None, settings: CorpusSettings) -> Corpus:
     """The corpus of a data set, at the sizes that the settings ask for.
 
     Raises ValueError as ``label`` does, and where the settings ask for what the data set cannot give.
     """
-    folder = _checked(dataset, data_dir)
-    if folder:
+    if folder := _checked(dataset, folder):
         return polyvore.load(folder, settings.n_oar_queries, settings.n_wscr_queries, settings.max_outfits)
     return generate(settings.n_outfits, settings.n_oar_queries, settings.n_wscr_queries)
 

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from r4t_utils.data.text import topic_words
 
-SHARES = (("train", 0.8), ("validation", 0.1), ("test", 0.1))
+SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 NEAR = 0.8  # Jaccard overlap of topic words from which two queries are near-duplicates
 LARGEST = 1 / 20  # of a held-out split: a group that is larger goes to training
 BLOCK = 1000  # queries compared with all others at a time: all pairs at once may not fit in memory
@@ -45,19 +45,17 @@ def split_811(groups: np.ndarray, rng: np.random.Generator, strata: Sequence | N
     that what is chosen on validation queries fits test ones. No group fills more than ``LARGEST`` of a held-out split,
     or a score would be that group's.
     """
-    names, group = np.unique(groups, return_inverse=True)
-    kinds, stratum = np.unique(np.zeros(len(groups)) if strata is None else np.asarray(strata), return_inverse=True)
-    counts = np.zeros((len(names), len(kinds)), int)
-    np.add.at(counts, (group, stratum), 1)
-    target = np.outer([share for _, share in SHARES], counts.sum(0))
-    seen, place = np.zeros_like(target), np.zeros(len(names), int)
-    large = counts.sum(1) > LARGEST * SHARES[-1][1] * len(groups)
-    order = rng.permutation(len(names))
+    table = pd.crosstab(groups, np.zeros(len(groups)) if strata is None else np.asarray(strata))
+    counts = table.to_numpy()
+    target = np.outer([*SHARES.values()], counts.sum(0))
+    seen, place = np.zeros_like(target), np.zeros(len(counts), int)
+    large = counts.sum(1) > LARGEST * SHARES["test"] * len(groups)
+    order = rng.permutation(len(counts))
     for i in (*order[large[order]], *order[~large[order]]):
         if not large[i]:  # where the shortfall, as a share of the target, is largest
             place[i] = np.argmax((1 - seen / target) @ counts[i])
         seen[place[i]] += counts[i]
-    return np.array([name for name, _ in SHARES])[place[group]]
+    return np.array([*SHARES])[place[table.index.get_indexer(groups)]]
 
 
 def with_splits(table: pd.DataFrame, rng: np.random.Generator, *keys: str) -> pd.DataFrame:

@@ -56,9 +56,8 @@ def vocabulary() -> dict[str, tuple[str, str]]:
         kind = next((known[stem(term)][0] for term in group if stem(term) in known), "style")
         for term in group:
             known.setdefault(stem(term), (kind, clean(term)))
-    for name in text["garments"]:
-        for term in (name, name.split()[-1]):
-            known.setdefault(stem(term), ("garment", clean(term)))
+    for term in (term for name in text["garments"] for term in (name, name.split()[-1])):
+        known.setdefault(stem(term), ("garment", clean(term)))
     return known
 
 
