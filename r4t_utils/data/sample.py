@@ -78,15 +78,13 @@ def _category(look: dict, slot: str, rng: Generator) -> str:
 
 def _popularity(looks: list[dict], n_outfits: int, rng: Generator) -> np.ndarray:
     """Members of each look: Zipf over themes times Zipf over the looks of a theme, on top of ``MIN_COPIES``."""
-    least = MIN_COPIES * len(looks)
-    if n_outfits < least:
-        raise ValueError(
-            f"corpus.n_outfits={n_outfits} is below {least}, {MIN_COPIES} per look: raise corpus.n_outfits"
-        )
+    need = MIN_COPIES * len(looks)
+    if n_outfits < need:
+        raise ValueError(f"corpus.n_outfits={n_outfits} is below {need}, {MIN_COPIES} per look: raise corpus.n_outfits")
     themes = [(look["style"], look["occasion"]) for look in looks]
     rank = dict(zip(dict.fromkeys(themes), rng.permutation(len(set(themes))) + 1))
     weight = np.array([rank[theme] ** -0.6 * look["nth"] ** -1.2 for theme, look in zip(themes, looks)])
-    return MIN_COPIES + rng.multinomial(n_outfits - least, weight / weight.sum())
+    return MIN_COPIES + rng.multinomial(n_outfits - need, weight / weight.sum())
 
 
 def _outfit(look: dict, items: list[dict], own: dict, rng: Generator) -> dict:
