@@ -1,14 +1,14 @@
 """Progress that is live while a cell runs and leaves one line behind, such as "RL: 60 in 182 s".
 
-Under the pipeline the bar lives in the terminal: the kernel appends events to the file named by $R4T_PROGRESS and
-`Follower` draws them. In an open notebook it is a line of output that is rewritten in place, else one of the terminal.
+Under the pipeline the bar lives in the terminal: the kernel appends what tqdm draws to the file named by $R4T_PROGRESS,
+which `Follower` copies. In an open notebook it is a line of output rewritten in place, else one of the terminal.
 """
 
 import contextlib
 import importlib.util
-import json
 import logging
 import os
+import re
 import shutil
 import sys
 import threading
@@ -16,12 +16,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
-from types import ModuleType
 from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
-INTERVAL = 0.5  # seconds between two events of a bar
+INTERVAL = 0.5  # seconds between two drawings of a bar
+REDRAW = "\r\x1b[K"  # back to the start of a terminal's line, which is wiped
 
 T = TypeVar("T")
 
@@ -34,89 +34,70 @@ def track(iterable: Iterable[T], label: str, total: int | None = None) -> Iterat
             bar.update()
 
 
-class Bar(contextlib.AbstractContextManager["Bar"]):
+class Bar(tqdm):
     """A bar for loops that are not a plain `for`, in a `with` statement or to be closed.
 
     `total` is the number of steps (None if unknown); update(n, **postfix) advances by n and shows facts (reward=0.41).
     """
 
-    def __init__(self, total: int | None, label: str):
-        self.total, self.label, self.n, self.postfix = total, label, 0, ""
-        self.began, self.shown, self.closed = time.monotonic(), 0.0, False
-        self._show = _display()
-        self._emit()
+    monitor_interval = 0  # no thread need watch over the interval, which is one of time
 
-    def update(self, n: int = 1, **postfix: float | str) -> None:
-        self.n += n
+    def __init__(self, total: int | None, label: str):
+        self.show = _display()
+        columns = min(100, shutil.get_terminal_size().columns - 5)  # with the follower's indentation on one line
+        how = {"mininterval": INTERVAL, "miniters": 1, "ncols": columns, "ascii": False, "disable": False}
+        super().__init__(total=total, desc=label, gui=True, **how)  # gui: `display` draws
+        self.refresh()
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        self.show(str(self), False)
+
+    def update(self, n: float | None = 1, **postfix: float | str) -> bool | None:
         if postfix:
-            shown = {key: f"{value:.3g}" if isinstance(value, float) else value for key, value in postfix.items()}
-            self.postfix = ", ".join(f"{key}={value}" for key, value in shown.items())
-        if time.monotonic() - self.shown >= INTERVAL:
-            self._emit()
+            self.set_postfix(postfix, refresh=False)
+        return super().update(n)
 
     def close(self) -> None:
         """Takes the bar away and leaves its one line. Does nothing the second time."""
-        if not self.closed:
-            self.closed = True
+        if not self.disable:
+            super().close()
             of = f" of {self.total}" if self.total is not None and self.n != self.total else ""
-            self._emit(f"{self.label}: {self.n}{of} in {_seconds(time.monotonic() - self.began)}")
+            seconds = self.format_dict["elapsed"]
+            self.show(f"{self.desc}: {self.n}{of} in {seconds:.{int(seconds < 10)}f} s", True)
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _emit(self, last: str = "") -> None:
-        self.shown = time.monotonic()
-        event = {"id": id(self), "pid": os.getpid(), "label": self.label, "n": self.n, "total": self.total}
-        self._show(event | {"elapsed": self.shown - self.began, "postfix": self.postfix, "last": last})
+    def __del__(self) -> None:
+        """A bar that was never closed leaves no line."""
 
 
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-
-
-def _meter(event: dict, columns: int = 100) -> str:
-    facts = {"prefix": event["label"], "postfix": event["postfix"], "ncols": columns}
-    return tqdm.format_meter(event["n"], event["total"], event["elapsed"], **facts)
-
-
-def _redrawn(text: str, event: dict) -> str:
-    """The event in place of what a terminal's line shows, on one line, since "\\r" cannot go back over two."""
-    columns = min(100, shutil.get_terminal_size().columns - 5)
-    return "\r\x1b[K" + text + ("" if event["last"] else _meter(event, columns))
-
-
-def _display() -> Callable[[dict], None]:
-    """The function that shows a bar's events, after where this process runs."""
+def _display() -> Callable[[str, bool], None]:
+    """The function that shows a status, and whether it is the line that stays, after where this process runs."""
     if os.environ.get("R4T_PROGRESS"):
         return _to_file
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return _in_notebook(ipython) if ipython and getattr(shell, "kernel", None) else _on_terminal
-
-
-def _to_file(event: dict) -> None:
-    with open(os.environ["R4T_PROGRESS"], "a", encoding="utf-8") as file:
-        file.write(json.dumps(event) + "\n")  # one short write a line, so that several processes may share it
-    if event["last"]:
-        print(event["last"], flush=True)
-
-
-def _in_notebook(ipython: ModuleType) -> Callable[[dict], None]:
+    if not (ipython and getattr(ipython.get_ipython(), "kernel", None)):
+        return _on_terminal
     handle = ipython.display.DisplayHandle()
     handle.display({"text/plain": ""}, raw=True)
-    return lambda event: handle.update({"text/plain": event["last"] or _meter(event)}, raw=True)
+    return lambda status, last: handle.update({"text/plain": status}, raw=True)
 
 
-def _on_terminal(event: dict) -> None:
+def _to_file(status: str, last: bool) -> None:
+    with open(os.environ["R4T_PROGRESS"], "a", encoding="utf-8", newline="") as file:
+        file.write(status + ("\n" if last else "\r"))  # one short write, so that several processes may share the file
+    if last:
+        print(status, flush=True)
+
+
+def _on_terminal(status: str, last: bool) -> None:
     if sys.stderr.isatty():
-        print(_redrawn("", event), end="", file=sys.stderr, flush=True)
-    if event["last"]:
-        print(event["last"], flush=True)
+        print(REDRAW + ("" if last else status), end="", file=sys.stderr, flush=True)
+    if last:
+        print(status, flush=True)
 
 
 class Follower:
-    """Draws events that another process, within the `with` statement, appends to a file: a live bar on a terminal, and
-    elsewhere lines that are at least `every` seconds apart for one bar.
+    """Copies what bars of other processes, within the `with` statement, append to a file: a live bar on a terminal, and
+    elsewhere lines that are at least `every` seconds apart for one label, and the lines that stay.
     """
 
     def __init__(self, path: str | Path, stream: TextIO | None = None, every: float = 15.0):
@@ -134,30 +115,31 @@ class Follower:
         self.thread.join()
 
     def _run(self) -> None:
-        with open(self.path, encoding="utf-8") as file:
-            rest, stopping = "", False
+        with open(self.path, "rb") as file:
+            rest, stopping = b"", False
             while not stopping:
                 stopping = self.stop.wait(0.2)
-                *lines, rest = (rest + file.read()).split("\n")
-                for line in lines:
-                    self._draw(json.loads(line))
+                *pieces, rest = re.split(rb"(?<=[\r\n])", rest + file.read())
+                for piece in pieces:
+                    self._show(f"    {piece[:-1].decode()}", piece.endswith(b"\n"))
         if self.live:
-            self.stream.write("\r\x1b[K")
+            self.stream.write(REDRAW)
             self.stream.flush()
 
-    def _draw(self, event: dict) -> None:
+    def _show(self, status: str, last: bool) -> None:
         if self.live:
-            self.stream.write(_redrawn(f"    {event['last']}" + "\n" * bool(event["last"]), event))
+            meter = status[: shutil.get_terminal_size().columns - 1]  # on one line: "\r" cannot go back over two
+            self.stream.write(REDRAW + (f"{status}\n" if last else meter))
         else:
-            key, now = (event["pid"], event["id"], event["label"]), time.monotonic()
-            due = now - self.said.setdefault(key, now) >= self.every
-            if not (event["last"] or due):
+            label, now = status.partition(":")[0], time.monotonic()
+            since = now - self.said.setdefault(label, now)
+            if last:
+                del self.said[label]
+            elif since >= self.every:
+                self.said[label] = now
+            else:
                 return
-            self.said[key] = now
-            n, total, elapsed = event["n"], event["total"], event["elapsed"]
-            left = f"of {total}, about {_seconds(elapsed / n * (total - n))} left" if total and n else ""
-            sparse = f"{event['label']}: {n} {left or f'after {_seconds(elapsed)}'}"
-            self.stream.write(f"    {event['last'] or sparse}\n")
+            self.stream.write(f"{status}\n")
         self.stream.flush()
 
 

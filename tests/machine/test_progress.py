@@ -1,7 +1,7 @@
 """Bars in scripts, notebooks and terminals, and libraries that are silenced for a while."""
 
+import gc
 import io
-import json
 import logging
 import os
 import pty
@@ -27,13 +27,20 @@ LINE = r"toy: 5 in \d+(\.\d)? s"
 
 
 @pytest.fixture(autouse=True)
-def every_event(monkeypatch):
+def every_step(monkeypatch):
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
     monkeypatch.delenv("R4T_PROGRESS", raising=False)
 
 
-def events(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def statuses(path):
+    """What was appended to the file: meters, each with the number of steps done, and the lines that stay."""
+    meters, stays = [], []
+    for status in re.findall(r"[^\r\n]+[\r\n]", path.read_bytes().decode()):
+        if status.endswith("\n"):
+            stays.append(status[:-1])
+        else:
+            meters.append((int(re.search(r"\| (\d+)/\d+ \[", status)[1]), status[:-1]))
+    return meters, stays
 
 
 def test_a_plain_script_keeps_one_line(capsys):
@@ -42,18 +49,41 @@ def test_a_plain_script_keeps_one_line(capsys):
     assert re.fullmatch(LINE + "\n", out) and err == ""
 
 
-def test_events_reach_the_file_and_one_line_the_notebook(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("R4T_PROGRESS", str(tmp_path / "events"))
+def test_meters_reach_the_file_and_one_line_the_notebook(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("R4T_PROGRESS", str(tmp_path / "shown"))
     with Bar(4, "toy") as bar:
         bar.update(3, reward=0.41234, step=2)
         bar.update()
     bar.close()
-    out = capsys.readouterr().out
-    assert re.fullmatch(r"toy: 4 in [\d.]+ s\n", out)
-    found = events(tmp_path / "events")
-    assert [e["n"] for e in found] == [0, 3, 4, 4]
-    assert found[1]["postfix"] == "reward=0.412, step=2"
-    assert [bool(e["last"]) for e in found] == [False, False, False, True]
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"toy: 4 in [\d.]+ s\n", out) and err == ""
+    meters, stays = statuses(tmp_path / "shown")
+    assert [n for n, _ in meters] == [0, 3, 4] and stays == [out.strip()]
+    assert all(meter.endswith(", reward=0.412, step=2]") for _, meter in meters[1:])
+
+
+def test_several_bars_append_to_one_file(tmp_path, monkeypatch):
+    """Nested ones, and those of another process: every status is whole, in one write, and moves no cursor."""
+    path = tmp_path / "shown"
+    monkeypatch.setenv("R4T_PROGRESS", str(path))
+    work = "from r4t_utils.machine.progress import track\nfor i in track(range(300), 'toy'): pass"
+    work = f"from r4t_utils.machine import progress\nprogress.INTERVAL = 0\n{work}"
+    process = subprocess.Popen([sys.executable, "-c", work], cwd=paths.ROOT, stdout=subprocess.DEVNULL)
+    for _ in track(range(10), "toy"):
+        for _ in track(range(30), "toy"):
+            pass
+    assert process.wait() == 0
+    meters, stays = statuses(path)
+    assert len(meters) == 301 + 10 * 31 + 11 and all(meter.startswith("toy: ") for _, meter in meters)
+    assert len(stays) == 12 and all(re.fullmatch(r"toy: (300|30|10) in \d+(\.\d)? s", line) for line in stays)
+
+
+def test_a_bar_that_is_never_closed_leaves_no_line(capsys):
+    bar = Bar(4, "toy")
+    bar.update()
+    del bar
+    gc.collect()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_loop_that_fails_says_how_far_it_came(capsys):
@@ -72,39 +102,47 @@ def test_a_generator_needs_no_length(capsys):
 
 def test_frequent_updates_are_thinned(tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "INTERVAL", 60.0)
-    monkeypatch.setenv("R4T_PROGRESS", str(tmp_path / "events"))
+    monkeypatch.setenv("R4T_PROGRESS", str(tmp_path / "shown"))
     list(track(range(1000), "toy"))
-    assert [e["n"] for e in events(tmp_path / "events")] == [0, 1000]
+    meters, stays = statuses(tmp_path / "shown")
+    assert [n for n, _ in meters] == [0] and len(stays) == 1 and stays[0].startswith("toy: 1000 in ")
 
 
 @pytest.mark.parametrize("every, numbers", [(0.0, [1, 2, 3]), (60.0, [3])])
 def test_without_a_terminal_the_follower_prints_sparse_lines(tmp_path, monkeypatch, every, numbers):
-    monkeypatch.setenv("R4T_PROGRESS", str(tmp_path / "events"))
+    monkeypatch.setenv("R4T_PROGRESS", str(tmp_path / "shown"))
     stream = io.StringIO()
-    with Follower(tmp_path / "events", stream, every=every):
+    with Follower(tmp_path / "shown", stream, every=every):
         with Bar(3, "toy") as bar:
             for _ in range(3):
                 bar.update()
     text = stream.getvalue()
     assert "\r" not in text
-    lines = [line.strip() for line in text.splitlines() if not line.strip().startswith("toy: 0")]
-    found = [int(re.match(r"toy: (\d)", line)[1]) for line in lines]
+    lines = [line.strip() for line in text.splitlines() if "| 0/3 " not in line]
+    found = [int(re.match(r"toy: (?:.*\| )?(\d)", line)[1]) for line in lines]
     assert sorted(set(found)) == numbers
     assert re.fullmatch(r"toy: 3 in [\d.]+ s", lines[-1])
     if every == 0:
-        assert re.fullmatch(r"toy: 1 of 3, about [\d.]+ s left", lines[0])
+        assert re.fullmatch(r"toy:  33%\|.*\| 1/3 \[00:00<00:0\d, .*\]", lines[0])
 
 
-def test_half_written_events_wait_for_their_end(tmp_path):
-    stream, path = io.StringIO(), tmp_path / "events"
-    bar = {"pid": 1, "id": 1, "label": "toy", "n": 1, "total": 1, "elapsed": 1.0, "postfix": ""}
-    event = json.dumps(bar | {"last": "toy: 1 in 1.0 s"})
-    with Follower(path, stream), open(path, "a") as file:
-        file.write(event[:20])
-        file.flush()
-        time.sleep(0.4)
-        file.write(event[20:] + "\n")
-    assert stream.getvalue() == "    toy: 1 in 1.0 s\n"
+def test_a_half_written_piece_waits_for_its_end(tmp_path):
+    stream, path = io.StringIO(), tmp_path / "shown"
+    meter, last = "toy:  50%|█    | 1/2 [00:01<00:01]\r".encode(), b"toy: 2 in 2.0 s\n"
+    with Follower(path, stream, every=0), open(path, "ab", buffering=0) as file:
+        for part in (meter[:11], meter[11:] + last[:4], last[4:]):  # the first ends within a character
+            file.write(part)
+            time.sleep(0.4)
+    assert stream.getvalue() == "    toy:  50%|█    | 1/2 [00:01<00:01]\n    toy: 2 in 2.0 s\n"
+
+
+def test_a_bar_that_follows_another_of_its_name_is_not_due_at_once(tmp_path):
+    stream, path = io.StringIO(), tmp_path / "shown"
+    with Follower(path, stream, every=0.5), open(path, "ab", buffering=0) as file:
+        file.write(b"toy: 0/1\rtoy: 1 in 0.0 s\n")
+        time.sleep(1)
+        file.write(b"toy: 0/1\rtoy: 1 in 0.0 s\n")
+    assert stream.getvalue() == "    toy: 1 in 0.0 s\n" * 2
 
 
 def test_on_a_terminal_the_follower_is_live(tmp_path):
@@ -122,12 +160,12 @@ def test_on_a_terminal_the_follower_is_live(tmp_path):
     master, slave = pty.openpty()
     environment = {
         **os.environ,
-        "R4T_PROGRESS": str(tmp_path / "events"),
+        "R4T_PROGRESS": str(tmp_path / "shown"),
         "PYTHONPATH": str(paths.ROOT),
         "COLUMNS": "60",
     }
     subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "events"), work],
+        [sys.executable, "-c", script, str(tmp_path / "shown"), work],
         stderr=slave,
         env=environment,
         check=True,
