@@ -7,9 +7,10 @@ JSON object where the large one writes a list), because a model this small canno
 
 import json
 import re
+import string
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 # Our wording of the paper's Appendix prompts: up to k queries that stay on topic, reasoning first, then JSON.
@@ -25,31 +26,24 @@ FORMAT = (
 )
 
 CLOSE = '"}</queries>'
+NEXT = '", '  # ends a sub-query; the number after it is a token of its own, which a small model gets right more often
 TASK_TOKEN = {"oar": "<outfits>", "wscr": "<items>"}
 MAX_WORDS = 12  # a longer "query" is prose
+UNSEEN = re.compile("[\u034f\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # joiners and variation selectors
 
 # A tag that a list follows, as JSON (nearly) or in lines, opens a block; one that prose mentions does not.
 OPENING = re.compile(
-    r"""<queries>(?=\s*(```\w*\s*)?[\[{]\s*["'“”‘’\[\]{}]|([^\S\n]*\n\s*)?(```\w*\s*)?([-*•]|\d+[.)])\s)"""
+    r"""(?x) <queries> (?=
+      \s* (```\w*\s*)? [\[{] \s* ["'“”‘’\[\]{}]          # a bracket, and in it a string or another bracket
+    | ([^\S\n]*\n\s*)? (```\w*\s*)? ([-*•]|\d+[.)]) \s  # the mark of a first line, next to the tag or under it
+    )"""
 )
-ITEM = re.compile(r"""(?:[-*•]|\d+[.)])\s+(?:["'“‘](.+)["'”’]|(.+?)),?""")  # - red hat; 1. red hat; 1. "red hat",
-# A JSON string, a trailing comma, or a string in other quotes, which a quote ends where a list or an object can go on:
-# an apostrophe does not. A string that nothing ends runs to the end of the text, so that no text takes long.
-GOES_ON = r"""\s*(?:,\s*(?:["'“”‘’\]}]|\Z)|[\]}:]|\Z)"""
-TOKEN = re.compile(
-    r"""("(?:[^"\\]|\\.)*"?)|(,)(?=\s*(?:[\]}]|\Z))"""
-    rf"""|['‘’]((?:[^'‘’\\]|\\.|['‘’](?!{GOES_ON}))*)['‘’]?|[“”]((?:[^“”\\]|\\.|[“”](?!{GOES_ON}))*)[“”]?""",
-    re.S,
-)
-WRAPPED = re.compile(r'\s*\{\s*"queries"\s*:\s*([\[{].*)\}\s*', re.S)
-UNSEEN = re.compile("[\u034f\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # joiners and variation selectors
 
 
 @dataclass(frozen=True)
 class Fanout:
     """A parsed completion: its sub-queries (at most k), why it is malformed ("" where it is not), which of the
-    sub-queries stuttered, saying a word twice (none if empty), and the kinds of repair that it took to read them:
-    "code fence", "lines", "quotes", "trailing comma", "queries object"."""
+    sub-queries stuttered, saying a word twice (none if empty), and the ``REPAIRS`` that it took to read them."""
 
     queries: list[str]
     fault: str
@@ -78,12 +72,16 @@ def parse(text: str, k: int) -> Fanout:
     answer = text.rpartition("</think>")[2]
     if "<think>" in answer:
         return Fanout([], "<think> never closed")
-    block = _last_block(answer)
-    if block is None:
+    pieces = [piece for piece in answer.split("</queries>")[:-1] if "<queries>" in piece]
+    if not pieces:
         return Fanout([], "no <queries> block")
+    lists = [piece[opening.end() :] for piece in pieces if (opening := OPENING.search(piece))]
+    block = (lists or [pieces[-1].rpartition("<queries>")[2]])[-1]
     (listed, fault), repairs = _strings(block), ()
-    if listed is None:
-        listed, repairs = _mended(block)
+    for kind, mend in REPAIRS.items():
+        if listed is None and (mended := mend(block)) != block:
+            block, repairs = mended, (*repairs, kind)
+            listed, _ = _strings(block)
     if listed is None:
         return Fanout([], fault)
     if any("\ud800" <= character <= "\udfff" for q in listed for character in q):
@@ -98,10 +96,8 @@ def parse(text: str, k: int) -> Fanout:
 
 
 def matching_key(text: str) -> str:
-    """The letters and digits of a text ("" where it has none), with the marks that belong to them.
-
-    Texts of one key say the same, whatever their case, punctuation, spaces and Unicode form.
-    """
+    """The letters and digits of a text ("" where it has none), with the marks that belong to them. Texts of one key say
+    the same, whatever their case, punctuation, spaces and Unicode form."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     said = [c for c in UNSEEN.sub("", folded) if c.isalnum() or unicodedata.category(c) in ("Mn", "Mc")]
     return "".join(said) if any(map(str.isalnum, said)) else ""
@@ -112,13 +108,6 @@ def _each_word_once(query: str) -> str:
     for word in query.split():
         first.setdefault(matching_key(word) or word, word)
     return " ".join(first.values())
-
-
-def _last_block(answer: str) -> str | None:
-    pieces = answer.split("</queries>")[:-1]
-    lists = [piece[opening.end() :] for piece in pieces if (opening := OPENING.search(piece))]
-    others = [piece.rpartition("<queries>")[2] for piece in pieces if "<queries>" in piece]
-    return (lists or others or [None])[-1]
 
 
 def _strings(block: str) -> tuple[list[str] | None, str]:
@@ -132,33 +121,43 @@ def _strings(block: str) -> tuple[list[str] | None, str]:
     return listed, ""
 
 
-def _mended(block: str) -> tuple[list[str] | None, tuple[str, ...]]:
-    """The strings of a block that is not plain JSON, with the repairs that it took; None where they do not do."""
-    repairs: dict[str, bool] = {}  # in order
-    if "```" in block:
-        repairs["code fence"] = True
-        block = re.sub(r"\A[a-zA-Z]+", "", block.split("```")[1])
+# The repairs: each takes a block and gives it back with one kind of fault mended, or as it was.
+
+ITEM = re.compile(r"""(?x) ([-*•]|\d+[.)]) \s+ (["'“‘](?P<quoted>.+)["'”’] | (?P<bare>.+?)) ,?""")  # 1. "red hat",
+PLAIN = r'"(?:[^"\\]|\\.)*"?'  # a JSON string, which like any here runs to the end of the text where nothing ends it
+# A string in other quotes ends at a mark after which a list or an object can go on; an apostrophe is no such mark.
+GOES_ON = r"""\s*(?:,\s*(?:["'“”‘’\]}]|\Z)|[\]}:]|\Z)"""
+SINGLE, DOUBLE = (rf"[{q}]((?:[^{q}\\]|\\.|[{q}](?!{GOES_ON}))*)[{q}]?" for q in ("'‘’", "“”"))
+STRING = re.compile(f"({PLAIN})|{SINGLE}|{DOUBLE}", re.S)
+TRAILING_COMMA = re.compile(rf"({PLAIN})|,(?=\s*(?:[\]}}]|\Z))", re.S)
+WRAPPED = re.compile(r'\A\s*\{\s*"queries"\s*:\s*([\[{].*)\}\s*\Z', re.S)
+
+
+def _unfenced(block: str) -> str:
+    return block.split("```")[1].lstrip(string.ascii_letters) if "```" in block else block
+
+
+def _listed(block: str) -> str:
     rows = [ITEM.fullmatch(row.strip()) for row in block.splitlines() if row.strip()]
-    items = [row[1] or row[2] for row in rows if row]
-    if items and len(items) == len(rows):
-        return items, (*repairs, "lines")
-
-    def as_json(token: re.Match) -> str:
-        plain, comma, *quoted = token.groups("")
-        if plain:
-            return plain
-        repairs["trailing comma" if comma else "quotes"] = True
-        text = "".join(quoted).replace("\\'", "'")
-        return "" if comma else '"' + re.sub(r'(?<!\\)"', r"\"", text) + '"'
-
-    block = TOKEN.sub(as_json, block)
-    if wrapped := WRAPPED.fullmatch(block):
-        repairs["queries object"] = True
-        block = wrapped[1]
-    return _strings(block)[0], tuple(repairs)
+    items = [row["quoted"] or row["bare"] for row in rows if row]
+    return json.dumps(items, ensure_ascii=False) if items and len(items) == len(rows) else block
 
 
-NEXT = '", '  # ends a sub-query; the number after it is a token of its own, which a small model gets right more often
+def _requoted(block: str) -> str:
+    def as_json(found: re.Match) -> str:
+        text = (found[2] or found[3] or "").replace("\\'", "'")
+        return found[1] or '"' + re.sub(r'(?<!\\)"', r"\"", text) + '"'
+
+    return STRING.sub(as_json, block)
+
+
+REPAIRS: dict[str, Callable[[str], str]] = {  # in the order in which they are tried, until the block is JSON
+    "code fence": _unfenced,
+    "lines": _listed,
+    "quotes": _requoted,
+    "trailing comma": lambda block: TRAILING_COMMA.sub(lambda found: found[1] or "", block),
+    "queries object": lambda block: WRAPPED.sub(r"\1", block),
+}
 
 
 def number(i: int) -> str:
@@ -167,6 +166,5 @@ def number(i: int) -> str:
 
 
 def frame(queries: list[str], start: int = 0) -> str:
-    """The completion that the small policy gives for these sub-queries, from number ``start`` on; ``parse`` undoes a
-    whole one."""
+    """The small policy's completion of these sub-queries, from number ``start`` on; ``parse`` undoes a whole one."""
     return NEXT.join(number(i) + query for i, query in enumerate(queries, start)) + CLOSE
