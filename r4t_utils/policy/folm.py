@@ -1,10 +1,9 @@
 """The fan-out language model (FOLM): a causal language model that is asked for fan-outs, in batches."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from r4t_utils.machine import progress
@@ -12,11 +11,16 @@ from r4t_utils.machine.device import bf16, device
 from r4t_utils.policy.prompts import FORMAT, INSTRUCTION, TASK_TOKEN, Fanout, parse
 from r4t_utils.settings import FolmSettings
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 
 class Folm:
     """A causal language model with its tokenizer, ready to be asked for fan-outs."""
 
-    def __init__(self, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, settings: FolmSettings):
+    def __init__(
+        self, model: "PreTrainedModel | PeftModel", tokenizer: PreTrainedTokenizerBase, settings: FolmSettings
+    ):
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
 
     def prompt(self, task: str, query: str) -> str:
@@ -45,9 +49,8 @@ class Folm:
         return answers
 
     def _generate(self, prompts: list[str], temperature: float) -> list[str]:
-        tokens = self.tokenizer(
-            prompts, padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt"
-        ).to(self.model.device)
+        batch = {"padding": True, "padding_side": "left", "add_special_tokens": False, "return_tensors": "pt"}
+        tokens = self.tokenizer(prompts, **batch).to(self.model.device)
         s, pad = self.settings, self.tokenizer.pad_token_id
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": s.top_p}
         ids = self.model.generate(**tokens, **sampling, max_new_tokens=s.max_new_tokens, pad_token_id=pad)  # pyright: ignore[reportCallIssue]
@@ -83,9 +86,10 @@ class Folm:
 
     def trainable(self) -> "Folm":
         """The same policy, its weights open to training: all of them, or a new LoRA adapter of ``lora_rank``."""
-        if not self.settings.lora_rank:
+        if not (rank := self.settings.lora_rank):
             return self
-        rank = self.settings.lora_rank
+        from peft import LoraConfig, get_peft_model  # of the extra "notebooks", which asking a policy does not need
+
         adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
         return Folm(get_peft_model(self.model, adapter), self.tokenizer, self.settings)
 
@@ -101,13 +105,11 @@ class Folm:
             with progress.quiet():
                 tokenizer = AutoTokenizer.from_pretrained(folder)
                 model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ImportError) as error:
             reason = " ".join(str(error).split())
-            raise ValueError(
-                f"no policy can be loaded from {str(folder)!r} ({reason}); "
-                f"folm.policy={settings.policy!r} must be small, a local folder with a model, or the "
-                "id of one on the hub, which takes network access or a copy in the hub's cache; correct it"
-            ) from error
+            rule = f"folm.policy={settings.policy!r} must be small, a local folder with a model"
+            remedy = "or the id of one on the hub, which takes network access or a copy in the hub's cache; correct it"
+            raise ValueError(f"no policy can be loaded from {str(folder)!r} ({reason}); {rule}, {remedy}") from error
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return cls(model.to(device()), tokenizer, settings)  # pyright: ignore[reportArgumentType]

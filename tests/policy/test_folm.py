@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,6 +159,22 @@ def test_fan_out_uses_the_settings_temperature_unless_told(policy, monkeypatch):
 # Prompts, saving
 
 
+def test_asking_a_policy_needs_no_library_of_the_notebooks():
+    code = """import sys
+sys.modules |= dict.fromkeys(["peft", "datasets", "trl"])
+import r4t_utils.policy.synthesis
+assert 'r4t_utils.policy.folm' in sys.modules"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_lora_opens_an_adapter_alone():
+    policy = tiny.policy("folm.lora_rank=2").trainable()
+    names = [name for name, p in policy.model.named_parameters() if p.requires_grad]
+    assert names and all("lora_" in name for name in names)
+    plain = tiny.policy()
+    assert plain.trainable() is plain
+
+
 def test_prompt_of_the_small_policy(policy):
     assert policy.prompt("oar", "boho") == "<outfits> boho" and policy.prompt("wscr", "boho") == "<items> boho"
     with pytest.raises(KeyError):
@@ -211,9 +229,10 @@ def test_a_saved_policy_does_not_depend_on_the_network(policy, tmp_path, monkeyp
     assert names[0] == names[1] and {"config.json", "tokenizer_config.json", "model.safetensors"} <= names[0].keys()
 
 
-def test_a_policy_that_cannot_be_found_is_named_with_the_remedy(policy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError, ValueError, ImportError])  # which one depends on transformers' version
+def test_a_policy_that_cannot_be_found_is_named_with_the_remedy(tmp_path, monkeypatch, error):
     def unreachable(*_, **__):
-        raise OSError("We couldn't\nconnect")
+        raise error("We couldn't\nconnect")
 
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", unreachable)
     settings = tiny.settings("folm.policy=some/model").folm
