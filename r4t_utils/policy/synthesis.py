@@ -12,8 +12,6 @@ from r4t_utils.settings import SynthesisSettings
 from r4t_utils.space.encoder import DualEncoder
 from r4t_utils.space.index import Index
 
-SHARD = 512  # queries in one file
-
 
 @dataclass(frozen=True)
 class Pairs:
@@ -27,17 +25,13 @@ class Pairs:
         return int(self.counts.sum())
 
     def save(self, folder: Path) -> None:
-        """Shards of ``SHARD`` queries, as safetensors."""
+        """One file, ``pairs.safetensors``, with the three arrays under their names."""
         folder.mkdir(parents=True, exist_ok=True)
-        for i in range(0, len(self.z_q), SHARD):
-            rows = slice(i, i + SHARD)
-            shard = {"z_q": self.z_q[rows], "targets": self.targets[rows], "counts": self.counts[rows]}
-            save_file(shard, folder / f"shard-{i // SHARD:04d}.safetensors")
+        save_file({"z_q": self.z_q, "targets": self.targets, "counts": self.counts}, folder / "pairs.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> "Pairs":
-        shards = [load_file(path) for path in sorted(folder.glob("shard-*.safetensors"))]
-        return cls(*(np.concatenate([shard[key] for shard in shards]) for key in ("z_q", "targets", "counts")))
+        return cls(**load_file(folder / "pairs.safetensors"))
 
 
 def synthesise(
@@ -52,20 +46,17 @@ def synthesise(
     """Draw fan-outs for every query and build its targets.
 
     OAR rows are the embeddings of the retrieved (top-1) collections, WSCR rows those of the sub-queries. Malformed
-    fan-outs are dropped. Where L exceeds k, the missing rows come from the query's next fan-out.
+    fan-outs are dropped. Where L exceeds k, the missing rows come from the query's next fan-outs.
 
-    Returns the pairs, and how many fan-outs were kept ("kept") or dropped, by reason. Raises ValueError when no query
-    has a well-formed fan-out.
+    Returns the pairs, and how many fan-outs were "kept" or dropped, by reason. Raises ValueError where none was kept.
     """
     s, label = settings, f"fan-outs, {task}"
     F, L, k = s.fanouts_per_query, s.slots, policy.settings.k
     drawn = policy.fan_out(task, queries, F, temperature=s.temperature, seed=seed, label=label, batch_size=s.batch_size)
     outcome = Counter(fanout.fault or "kept" for group in drawn for fanout in group)
     if not outcome["kept"]:
-        raise ValueError(
-            f"none of {F * len(queries)} fan-outs is well formed: {dict(outcome)}; tune the policy longer "
-            "or raise folm.max_new_tokens"
-        )
+        failed = f"none of {F * len(queries)} fan-outs is well formed: {dict(outcome)}"
+        raise ValueError(f"{failed}; tune the policy longer or raise folm.max_new_tokens")
     good = [[fanout.queries for fanout in group if not fanout.fault] for group in drawn]
     texts = [sub for group in good for fanout in group for sub in fanout]
     directions = encoder.text(texts, label=f"directions, {task}")
@@ -75,7 +66,6 @@ def synthesise(
     counts = np.array([len(group) for group in good], np.int32)
     for i, group in enumerate(np.split(directions.reshape(-1, k, encoder.d), counts.cumsum()[:-1])):
         for j in range(len(group)):
-            chain = np.concatenate([group[(j + step) % len(group)] for step in range(-(-L // k))])
-            targets[i, j] = chain[:L]
+            targets[i, j] = np.resize(np.roll(group, -j, axis=0), (L, encoder.d))
     some = counts > 0
     return Pairs(encoder.text(queries)[some], targets[some], counts[some]), outcome

@@ -1,0 +1,56 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny
+
+from r4t_utils.policy.prompts import Fanout
+from r4t_utils.policy.synthesis import Pairs, synthesise
+from r4t_utils.space.index import Index
+
+ITEMS = ["red hat", "blue boots", "boho bag", "city ring"]
+DRAWN = {  # of k = 2 sub-queries
+    "one": [["red hat", "a"], None, ["blue boots", "b"]],
+    "none": [None, None, None],
+    "all": [["boho bag", "c"], ["city ring", "d"], ["blue hat", "e"]],
+}
+ENCODER = tiny.WordEncoder()
+
+
+def synthesised(task, slots, drawn):
+    def fan_out(*_, **__):
+        return [[Fanout(f or [], "" if f else "not JSON") for f in drawn[query]] for query in drawn]
+
+    policy = SimpleNamespace(fan_out=fan_out, settings=SimpleNamespace(k=2))
+    settings = SimpleNamespace(fanouts_per_query=3, slots=slots, temperature=1.0, batch_size=8)
+    return synthesise(policy, task, list(drawn), ENCODER, Index(ENCODER.text(ITEMS)), settings, seed=0)
+
+
+@pytest.mark.parametrize("task", ["oar", "wscr"])
+@pytest.mark.parametrize("slots", [2, 3, 4, 5, 9])
+def test_targets_are_the_fanouts_in_turn(task, slots):
+    pairs, outcome = synthesised(task, slots, DRAWN)
+    assert outcome == {"kept": 5, "not JSON": 4} and len(pairs) == 5 and pairs.counts.tolist() == [2, 3]
+    np.testing.assert_array_equal(pairs.z_q, ENCODER.text(["one", "all"]))
+    database = ENCODER.text(ITEMS)
+    for i, query in enumerate(["one", "all"]):
+        good = [fanout for fanout in DRAWN[query] if fanout]
+        for j in range(len(good)):
+            rows = ENCODER.text([sub for step in range(slots) for sub in good[(j + step) % len(good)]][:slots])
+            if task == "oar":
+                rows = database[(rows @ database.T).argmax(1)]
+            np.testing.assert_array_equal(pairs.targets[i, j], rows)
+        assert not pairs.targets[i, len(good) :].any()
+
+
+def test_saved_pairs_are_read_as_they_were(tmp_path):
+    pairs, _ = synthesised("wscr", 3, DRAWN)
+    pairs.save(tmp_path / "new")
+    again = Pairs.load(tmp_path / "new")
+    for name in ("z_q", "targets", "counts"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(pairs, name), strict=True)
+
+
+def test_no_well_formed_fanout_is_an_error():
+    with pytest.raises(ValueError, match="none of 3 fan-outs.*not JSON.*tune the policy longer"):
+        synthesised("oar", 3, {"none": DRAWN["none"]})
