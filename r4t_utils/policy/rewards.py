@@ -10,14 +10,12 @@ raise the sums of Eq. 3 and 4 by nothing (a negative value still counts). As pri
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-DIVERSITIES = ("vendi", "vendi_over_k")
 WORST_DISTANCE = 2.0  # between opposite unit vectors
-WORST_COSINE = -1.0
 Flags = ArrayLike | None  # of slots: (..., k) bool
 
 
@@ -31,14 +29,9 @@ class Reward(NamedTuple):
 
 
 def _slot_flags(name: str, flags: Flags, shape: tuple, default: bool) -> np.ndarray:
-    if flags is None:
-        return np.full(shape, default)
-    flags = np.asarray(flags)
+    flags = np.full(shape, default) if flags is None else np.asarray(flags)
     if flags.dtype != bool or flags.shape != shape:
-        raise ValueError(
-            f"{name} is {flags.dtype} {flags.shape}; it must be bool {shape}, one flag for each "
-            "sub-query slot. Build it from the parsed fan-outs."
-        )
+        raise ValueError(f"{name} is {flags.dtype} {flags.shape}; pass bool flags of shape {shape}, one for each slot.")
     return flags
 
 
@@ -48,19 +41,17 @@ def _set_mean(value: np.ndarray, repeated: Flags) -> np.ndarray:
     return np.where(repeated, np.minimum(value, 0.0), value).mean(-1)
 
 
-def _unit(name: str, X: ArrayLike, present: np.ndarray | None = None) -> np.ndarray:
-    """X as float64 after checking that its (present) rows have norm 1; empty slots become zero rows."""
+def _unit(name: str, X: ArrayLike, present: Flags = None) -> tuple[np.ndarray, np.ndarray]:
+    """X as float64, its present rows of norm 1, as is checked, and its empty slots zero; and which are present."""
     X = np.asarray(X, np.float64)
-    if present is not None:
-        X = np.where(present[..., None], X, 0.0)
+    present = _slot_flags("present", present, X.shape[:-1], True)
+    X = np.where(present[..., None], X, 0.0)
     norm = np.linalg.norm(X, axis=-1)
-    bad = ~(np.abs(norm - 1.0) < 1e-3) & (True if present is None else present)
+    bad = ~(np.abs(norm - 1.0) < 1e-3) & present
     if bad.any():
-        raise ValueError(
-            f"{name} has a row of norm {norm[bad].flat[0]:.4g}; every embedding must have norm 1. "
-            "Normalise the rows, or mark empty slots in present."
-        )
-    return X
+        wrong = f"{name} has a row of norm {norm[bad].flat[0]:.4g}; every embedding must have norm 1."
+        raise ValueError(f"{wrong} Normalise the rows, or mark empty slots in present.")
+    return X, present
 
 
 def vendi(E: ArrayLike, present: Flags = None) -> np.ndarray:
@@ -73,10 +64,8 @@ def vendi(E: ArrayLike, present: Flags = None) -> np.ndarray:
     E = np.asarray(E)
     if E.ndim < 2 or E.shape[-2] == 0:
         raise ValueError(f"E has shape {E.shape}; it must be (..., k, d) with k of 1 or more.")
-    k = E.shape[-2]
-    present = _slot_flags("present", present, E.shape[:-1], True)
-    E = _unit("E", E, present)
-    m = present.sum(-1)
+    E, present = _unit("E", E, present)
+    k, m = E.shape[-2], present.sum(-1)
     K = E @ np.swapaxes(E, -1, -2) / np.maximum(m, 1)[..., None, None]
     p = np.clip(np.linalg.eigvalsh(K), 0.0, None)
     entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(-1)
@@ -94,10 +83,8 @@ def ground(nearest_distance: ArrayLike, present: Flags = None, repeated: Flags =
     distance = np.where(present, distance, WORST_DISTANCE)
     good = (distance >= 0) & (distance <= WORST_DISTANCE + 1e-3)
     if not good.all():
-        raise ValueError(
-            f"nearest_distance holds {distance[~good].flat[0]:.4g}; distances of unit vectors are in 0..2. "
-            "Pass Euclidean distances, not squared distances or inner products."
-        )
+        wrong = f"nearest_distance holds {distance[~good].flat[0]:.4g}; distances of unit vectors are in 0..2."
+        raise ValueError(f"{wrong} Pass Euclidean distances, not squared distances or inner products.")
     return _set_mean(1.0 - distance, repeated)
 
 
@@ -107,11 +94,9 @@ def align(Q: ArrayLike, z_q: ArrayLike, present: Flags = None, repeated: Flags =
     Q: (..., k, d) and z_q: (..., d), unit rows; present, repeated: optional (..., k) bool. Returns (...), in -1..1.
     Raises ValueError for rows that are not of unit norm.
     """
-    Q = np.asarray(Q)
-    present = _slot_flags("present", present, Q.shape[:-1], True)
-    Q, z_q = _unit("Q", Q, present), _unit("z_q", z_q)
-    cosine = np.einsum("...kd,...d->...k", Q, z_q)
-    return _set_mean(np.where(present, cosine, WORST_COSINE), repeated)
+    Q, present = _unit("Q", Q, present)
+    cosine = np.einsum("...kd,...d->...k", Q, _unit("z_q", z_q)[0])
+    return _set_mean(np.where(present, cosine, -1.0), repeated)  # the worst cosine, where nothing is asked
 
 
 def composite(
@@ -123,7 +108,7 @@ def composite(
     lambda_g: float = 0.6,
     lambda_d: float = 0.2,
     lambda_a: float = 0.2,
-    diversity: str = "vendi",
+    diversity: Literal["vendi", "vendi_over_k"] = "vendi",
     present: Flags = None,
     repeated: Flags = None,
 ) -> Reward:
@@ -132,21 +117,12 @@ def composite(
     nearest_distance: (..., k); C: (..., k, d) the representative (top-1) content of each sub-query; Q: (..., k, d)
     sub-queries; z_q: (..., d) the query; present: optional (..., k) bool, all False for a malformed fan-out; repeated:
     optional (..., k) bool, True where an earlier slot says the same. `diversity` says how the terms, whose ranges
-    differ, are added:
-      "vendi"         r_div in 1..k, as printed in Eq. 2;
-      "vendi_over_k"  r_div / k, in 1/k..1.
-    Any other scaling of the terms is another choice of weights. Returns a Reward of arrays (...). Raises ValueError
-    for an unknown setting, or negative or non-finite weights.
+    differ, are added: "vendi" takes r_div in 1..k, as printed in Eq. 2; "vendi_over_k" takes r_div / k, in 1/k..1.
+    Returns a Reward of arrays (...).
     """
-    if diversity not in DIVERSITIES:
-        raise ValueError(f"diversity is {diversity!r}; it must be one of {', '.join(DIVERSITIES)}.")
-    g, v, a = weights = np.array([lambda_g, lambda_d, lambda_a], np.float64)
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f"weights are {weights.tolist()}; the three lambdas must be 0 or more.")
-    k = np.shape(C)[-2]
     r = ground(nearest_distance, present, repeated), vendi(C, present), align(Q, z_q, present, repeated)
-    v = v / k if diversity == "vendi_over_k" else v
-    return Reward(g * r[0] + v * r[1] + a * r[2], *r)
+    weight = {"vendi": lambda_d, "vendi_over_k": lambda_d / np.shape(C)[-2]}[diversity]
+    return Reward(lambda_g * r[0] + weight * r[1] + lambda_a * r[2], *r)
 
 
 def coverage(Y: Sequence, retrieved: Sequence | np.ndarray) -> np.ndarray:

@@ -27,8 +27,7 @@ class SetReward:
     """
 
     def __init__(self, task: str, encoder: DualEncoder, index: Index, settings: RlSettings, k: int, n: int = 1):
-        self.task, self.encoder, self.index, self.settings = task, encoder, index, settings
-        self.k, self.n = k, n
+        self.task, self.encoder, self.index, self.settings, self.k, self.n = task, encoder, index, settings, k, n
         self.__name__ = f"{task}_reward"
         self.rows: list[dict] = []  # one per call: the mean of every component
 
@@ -36,12 +35,12 @@ class SetReward:
         self, completions: list[str], query: list[str], reference: Sequence[Sequence[int]] | None = None, **_: object
     ) -> list[float]:
         fanouts = [parse(text, self.k) for text in completions]
-        well_formed = np.array([not fanout.fault for fanout in fanouts])
-        queries = [fanout.queries if not fanout.fault else [] for fanout in fanouts]
+        queries = [[] if fanout.fault else fanout.queries for fanout in fanouts]
         total, parts = self.score(query, queries, reference, [fanout.stutters for fanout in fanouts])
-        row = {"reward": total.mean(), "reward_std": _group_std(total, self.settings.group)}
+        size = self.settings.group if len(total) % self.settings.group == 0 else len(total)
+        row = {"reward": total.mean(), "reward_std": total.reshape(-1, size).std(1).mean()}
         means = {name: values.mean() for name, values in parts.items()}
-        self.rows.append({**row, **means, "well_formed": well_formed.mean()})
+        self.rows.append({**row, **means, "well_formed": np.mean([not fanout.fault for fanout in fanouts])})
         return total.tolist()
 
     def score(
@@ -55,27 +54,22 @@ class SetReward:
 
         Raises ValueError for WSCR fan-outs without their ``reference`` sets.
         """
-        present = _padded([[True] * len(fanout) for fanout in fanouts], self.k)
-        flat = [sub or "?" for fanout in fanouts for sub in (*fanout, *[""] * (self.k - len(fanout)))]
-        Q = self.encoder.text(flat)
+        s, present = self.settings, _padded([[True] * len(fanout) for fanout in fanouts], self.k)
+        Q = self.encoder.text([sub for fanout in fanouts for sub in [*fanout, *["?"] * (self.k - len(fanout))]])
         ids, distance = self.index.search(Q, self.n)
         Q, ids = Q.reshape(*present.shape, -1), ids.reshape(*present.shape, self.n)
-        s = self.settings
         if self.task == "wscr":
             reference = [] if reference is None else reference
             counts = present & ~_padded(stutters, self.k) if stutters and s.repeats == "once" else present
             covered = rewards.coverage(reference, [np.where(c[:, None], i, -1) for c, i in zip(counts, ids)])
             return np.where(present.any(1), covered, [-1 / len(Y) for Y in reference]), {}
-        repeated = None
-        if s.repeats == "once":
-            said = [[matching_key(sub) for sub in fanout] for fanout in fanouts]
-            repeated = _padded([[key in keys[:i] for i, key in enumerate(keys)] for keys in said], self.k)
+        said = [[matching_key(sub) for sub in fanout] for fanout in fanouts]
+        again = _padded([[key in keys[:i] for i, key in enumerate(keys)] for keys in said], self.k)
         nearest = distance[:, 0].reshape(present.shape)
         C, z_q = self.index.vectors[ids[..., 0]], self.encoder.text(query)
-        weights = {"lambda_g": s.lambda_g, "lambda_d": s.lambda_d, "lambda_a": s.lambda_a}
-        reward = rewards.composite(
-            nearest, C, Q, z_q, **weights, diversity=s.diversity, present=present, repeated=repeated
-        )
+        weights = {"lambda_g": s.lambda_g, "lambda_d": s.lambda_d, "lambda_a": s.lambda_a, "diversity": s.diversity}
+        slots = {"present": present, "repeated": again if s.repeats == "once" else None}
+        reward = rewards.composite(nearest, C, Q, z_q, **weights, **slots)
         formed = present.any(1)
         total = np.where(formed, reward.total, min(0.0, reward.total[formed].min(initial=0.0)))
         return total, {"ground": reward.ground, "div": reward.div, "align": reward.align}
@@ -84,7 +78,3 @@ class SetReward:
 def _padded(rows: Sequence[Sequence[bool]], k: int) -> np.ndarray:
     """Rows of up to k truth values as a bool (n, k), False where a row ends."""
     return np.array([[*row, *[False] * (k - len(row))] for row in rows], bool)
-
-
-def _group_std(values: np.ndarray, group: int) -> float:
-    return float(values.reshape(-1, group).std(1).mean()) if len(values) % group == 0 else float(values.std())

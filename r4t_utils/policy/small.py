@@ -1,7 +1,4 @@
-"""The small policy of the cpu profile: a Llama with its own tokenizer, and the two lessons that warm it up.
-
-Its tokenizer has one token for each piece of the <queries> frame.
-"""
+"""The small policy of the cpu profile: a Llama with its own tokenizer, and the two lessons that warm it up."""
 
 import re
 from pathlib import Path
@@ -21,8 +18,6 @@ from r4t_utils.policy.prompts import CLOSE, NEXT, TASK_TOKEN, frame, number
 from r4t_utils.policy.trainer import Watch, trainer_defaults
 from r4t_utils.settings import KEY_VALUE_HEADS, FolmSettings
 
-MADE_UP = 0.25  # share of warm-up queries made of random words, so that words are copied and not recalled
-
 
 def zero_shot_policy(queries: dict[str, list[str]], settings: FolmSettings, seed: int, folder: Path) -> str:
     """The untuned policy: where ``Folm.load`` finds it. The small one is warmed up here and saved in ``folder``."""
@@ -38,12 +33,10 @@ def zero_shot_policy(queries: dict[str, list[str]], settings: FolmSettings, seed
 def small_policy(queries: dict[str, list[str]], settings: FolmSettings, seed: int) -> tuple[Folm, dict[str, Dataset]]:
     """An untrained small Llama with its own tokenizer, and what its warm-up teaches it, in order.
 
-    Args:
-        queries: training queries of each task ("oar", "wscr"); the fan-outs use their words and general language.
-    Returns:
-        the policy, and {"copying": ..., "fan-outs": ...}, each with columns prompt and completion. Copying comes first,
-        on short made-up examples: a small model learns it late from fan-outs, where most words are anyone's guess, and
-        until then it repeats words of the query at random.
+    ``queries`` are the training queries of each task ("oar", "wscr"): the fan-outs use their words and general
+    language. The lessons, "copying" and "fan-outs", have columns prompt and completion. Copying comes first, on short
+    made-up examples: a small model learns it late from fan-outs, where most words are anyone's guess, and until then it
+    repeats words of the query at random.
     """
     rng = np.random.default_rng(seed)
     words = sorted({word for task in queries for query in queries[task] for word in query.split()})
@@ -55,26 +48,19 @@ def small_policy(queries: dict[str, list[str]], settings: FolmSettings, seed: in
         lessons["copying"].append({"prompt": f"{TASK_TOKEN[('oar', 'wscr')[i % 2]]} {query}", "completion": copies})
     for i in range(settings.warmup_fanouts):
         task = ("oar", "wscr")[i % 2]
-        given, made_up = queries[task], rng.random() < MADE_UP
+        given, made_up = queries[task], rng.random() < 0.25  # so that words are copied and not recalled
         query = " ".join(rng.choice(words, rng.integers(1, 6))) if made_up else given[rng.integers(len(given))]
         answer = frame(warmup.fanout(task, query, settings.k, rng))
         lessons["fan-outs"].append({"prompt": f"{TASK_TOKEN[task]} {query}", "completion": answer})
     tokenizer = _tokenizer([text for rows in lessons.values() for row in rows for text in row.values()], settings)
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=settings.hidden,
-        intermediate_size=settings.hidden,  # narrow: this task needs layers that look up, more than ones that know
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        num_key_value_heads=KEY_VALUE_HEADS,
-        tie_word_embeddings=True,
-        initializer_range=0.06,  # the usual 0.02 learns to copy a query's words far later
-        max_position_embeddings=settings.max_prompt_tokens + settings.max_new_tokens,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,  # pyright: ignore[reportArgumentType]
-        pad_token_id=tokenizer.pad_token_id,  # pyright: ignore[reportArgumentType]
-    )
+    # Narrow: this task needs layers that look up, more than ones that know.
+    width = {"hidden_size": settings.hidden, "intermediate_size": settings.hidden, "num_hidden_layers": settings.layers}
+    heads = {"num_attention_heads": settings.heads, "num_key_value_heads": KEY_VALUE_HEADS}
+    weights = {"tie_word_embeddings": True, "initializer_range": 0.06}  # the usual 0.02 learns to copy far later
+    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    length = settings.max_prompt_tokens + settings.max_new_tokens
+    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=length, **width, **heads, **weights, **ends)
     data = {name: Dataset.from_list(rows) for name, rows in lessons.items() if rows}
     return Folm(LlamaForCausalLM(config), tokenizer, settings), data
 
@@ -89,10 +75,8 @@ def _tokenizer(texts: list[str], settings: FolmSettings) -> PreTrainedTokenizerF
     words = [re.sub("|".join(map(re.escape, pieces)), " ", text) for text in texts]
     special, alphabet = ["<pad>", "<eos>", "<unk>"], list("abcdefghijklmnopqrstuvwxyz0123456789-'&")
     size = settings.vocab_size - len(pieces)
-    trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(words, trainer)
+    bpe = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(words, bpe)
     tokenizer.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in pieces])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left"

@@ -93,15 +93,14 @@ def train(
             policy.model, reward, config, data, processing_class=policy.tokenizer, beta1=s.beta1, beta2=s.beta2
         )
         watch = Watch(trainer, f"Soft-GRPO, {task}", shown="reward")
-        before = {name: p.detach().clone() for name, p in policy.model.named_parameters() if p.requires_grad}
+        before = {p: p.detach().clone() for p in policy.model.parameters() if p.requires_grad}
         if not before:
             raise ValueError("the policy has no trainable parameter; load a LoRA adapter with is_trainable=True")
         trainer.train()
-    if all(torch.equal(before[name], p) for name, p in policy.model.named_parameters() if name in before):
-        raise ValueError(
-            f"{s.steps} steps moved no weight: every group had equal rewards (all completions "
-            "malformed or truncated?); raise folm.max_new_tokens or warm the policy up for longer"
-        )
+    if all(torch.equal(p, start) for p, start in before.items()):
+        why = "every group had equal rewards (all completions malformed or truncated?)"
+        remedy = "raise folm.max_new_tokens or warm the policy up for longer"
+        raise ValueError(f"{s.steps} steps moved no weight: {why}; {remedy}")
     return _curves(watch.rows, reward.rows, settings)
 
 

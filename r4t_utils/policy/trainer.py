@@ -9,16 +9,9 @@ from r4t_utils.machine.device import bf16, device
 
 def trainer_defaults(seed: int) -> dict:
     """Arguments shared by every trainer: no checkpoints, no reports, full precision without a bf16 GPU."""
-    return {
-        "seed": seed,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": device() == "cpu",
-        "bf16": bf16(),
-        "gradient_checkpointing": False,
-        "dataloader_pin_memory": False,
-    }
+    silent = {"save_strategy": "no", "report_to": "none", "disable_tqdm": True}
+    hardware = {"use_cpu": device() == "cpu", "bf16": bf16(), "dataloader_pin_memory": False}
+    return {"seed": seed, "gradient_checkpointing": False, **silent, **hardware}
 
 
 class Watch(TrainerCallback):

@@ -16,7 +16,6 @@ DETAILS = ("colour", "material", "pattern")
 FACETS = (*DETAILS, "season", "mood", "occasion", "style")
 # Mean shares of an OAR fan-out's moves; "drift" keeps one topic word among unrelated facets.
 MOVES = {"paraphrase": 0.4, **{facet: 0.05 for facet in FACETS}, "garment": 0.1, "drift": 0.15}
-CONCENTRATION = 1.2  # of the Dirichlet habits: small, so that one or two moves make most of a fan-out
 
 
 def fanout(task: str, query: str, k: int, rng: np.random.Generator) -> list[str]:
@@ -35,13 +34,6 @@ def kept_words(query: str) -> list[str]:
     return [word for word in query.split() if topic_words(word)] or query.split()
 
 
-def _habit(shares: dict[str, float], rng):
-    """A function that draws a move, from shares drawn around the mean ones."""
-    names, mean = list(shares), np.array(list(shares.values()))
-    own = rng.dirichlet(CONCENTRATION * mean / mean.sum())
-    return lambda: names[rng.choice(len(names), p=own)]
-
-
 def _pick(values, rng):
     return values[rng.integers(len(values))]
 
@@ -54,10 +46,12 @@ def _collection_queries(words: list[str], rng):
     named = kinds(" ".join(words))
     # A request for a style, an occasion, a season or a mood is not given a second one.
     shares = {move: share for move, share in MOVES.items() if move not in ABSTRACT or move not in named}
-    move, first = _habit(shares, rng), rng.random() < 0.6
+    mean = np.array(list(shares.values()))
+    habit = rng.dirichlet(1.2 * mean / mean.sum())  # concentrated: one or two moves make most of a fan-out
+    first = rng.random() < 0.6
 
     def one() -> str:
-        kind = move()
+        kind = list(shares)[rng.choice(len(shares), p=habit)]
         if kind == "paraphrase":
             return _paraphrase(words, rng)
         if kind == "drift":

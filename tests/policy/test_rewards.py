@@ -129,8 +129,6 @@ def test_coverage_equals_set_arithmetic():
         (lambda: rewards.ground([0.5, 0.5], repeated=[0, 1]), "repeated is int"),
         (lambda: rewards.ground([0.5, -0.1]), "-0.1"),
         (lambda: rewards.align(np.eye(3), 2 * np.eye(3)[0]), "z_q"),
-        (lambda: rewards.composite(*fanouts(0), diversity="vendi/k"), "vendi_over_k"),
-        (lambda: rewards.composite(*fanouts(0), lambda_d=-1), "0 or more"),
         (lambda: rewards.coverage([[]], [[1]]), "at least one"),
         (lambda: rewards.coverage([[1], [2]], [[1]]), "one for each"),
     ],
