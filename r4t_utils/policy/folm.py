@@ -81,8 +81,9 @@ class Folm:
         """Weights, configuration and tokenizer: the same bytes wherever they are written."""
         if "local_files_only" in (recorded := self.tokenizer.init_kwargs):
             recorded["local_files_only"] = False  # from_pretrained keeps there what HF_HUB_OFFLINE says
-        self.model.save_pretrained(str(folder))
-        self.tokenizer.save_pretrained(folder)
+        with progress.quiet():
+            self.model.save_pretrained(str(folder))
+            self.tokenizer.save_pretrained(folder)
 
     def trainable(self) -> "Folm":
         """The same policy, its weights open to training: all of them, or a new LoRA adapter of ``lora_rank``."""
