@@ -50,7 +50,9 @@ class DenoiserConfig(Section):
     def _fits(self) -> "DenoiserConfig":
         if self.hidden % self.heads:
             raise ValueError(f"hidden={self.hidden} is not a multiple of heads={self.heads}; change one")
-        TangentSchedule(self.sigma_data, self.sigma_min, self.sigma_max)  # checks the three levels together
+        if self.sigma_min >= (top := self.sigma_max * self.sigma_data):
+            product = f"sigma_max·sigma_data={self.sigma_max}·{self.sigma_data}={top:.4g}"
+            raise ValueError(f"sigma_min={self.sigma_min} must be below {product}; lower sigma_min or raise sigma_max")
         return self
 
 
@@ -111,20 +113,16 @@ class Denoiser(nn.Module):
     def forward(
         self, Z: Tensor, sigma: Tensor | float, z_q: Part = None, keep: Part = None, context: Context | None = None
     ) -> Tensor:
-        """The denoised sets (B, L, d). ValueError for arguments of other shapes.
+        """The denoised sets (B, L, d).
 
-        Args:
-            Z: noisy sets (B, L, d). sigma: noise levels (B,), or one level for all, of shape ().
-            z_q: queries (B, d), with keep (B,) saying which are not dropped; or their `context`.
+        Z: noisy sets (B, L, d). sigma: noise levels (B,), or one level for all, of shape ().
+        z_q: queries (B, d), with keep (B,) saying which are not dropped; or their `context`. ValueError for others.
         """
-        if Z.ndim != 3 or Z.shape[2] != self.config.d:
-            raise ValueError(f"Z has shape {tuple(Z.shape)}: must be (B, L, {self.config.d})")
         sigma = torch.as_tensor(sigma, dtype=Z.dtype, device=Z.device)
-        if sigma.shape not in ((), (len(Z),)):
-            raise ValueError(f"sigma has shape {tuple(sigma.shape)}: must be () or ({len(Z)},)")
         if context is None:
-            if z_q is None or len(z_q) != len(Z):
-                raise ValueError(f"z_q must have one row for each of the {len(Z)} sets of Z")
+            if Z.ndim != 3 or z_q is None or z_q.shape != Z[:, 0].shape:
+                found = f"Z has shape {tuple(Z.shape)} and z_q {z_q if z_q is None else tuple(z_q.shape)}"
+                raise ValueError(f"{found}: must be (B, L, {self.config.d}) and (B, {self.config.d})")
             context = self.context(z_q, keep)
         if sigma.ndim:
             sigma = sigma[:, None, None]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from r4t_utils.diffusion.denoiser import Denoiser
+from r4t_utils.diffusion.denoiser import Denoiser, Part
 from r4t_utils.machine.progress import Bar
 from r4t_utils.settings import DiffusionSettings
 
@@ -24,15 +24,12 @@ Data = Tensor | np.ndarray
 Counts = Data | list[int] | None
 
 
-def set_loss(
-    denoiser: Denoiser, Z: Tensor, z_q: Tensor, sigma: Tensor, noise: Tensor, keep: Tensor | None = None
-) -> Tensor:
+def set_loss(denoiser: Denoiser, Z: Tensor, z_q: Tensor, sigma: Tensor, noise: Tensor, keep: Part = None) -> Tensor:
     """Eq. 9 for each set: λ(σ) ‖D(Z + σn; σ, z_q) - Z‖² / (L d), shape (B,).
 
     Dividing by the size of a set moves no minimum; the best linear guess then scores 1, whatever σ.
 
-    Args:
-        Z: clean sets (B, L, d). z_q (B, d). sigma (B,). noise (B, L, d). keep (B,): queries not dropped.
+    Z: clean sets (B, L, d). z_q (B, d). sigma (B,). noise (B, L, d). keep (B,): queries not dropped.
     """
     error = denoiser(Z + sigma[:, None, None] * noise, sigma, z_q, keep) - Z
     return denoiser.schedule.weight(sigma) * error.square().mean(dim=(1, 2))
@@ -63,10 +60,8 @@ def update_ema(ema: Denoiser, denoiser: Denoiser, decay: float) -> None:
 class PairSampler:
     """Draws uniformly from the data set {(z_q, Z)}: several fan-outs of a query, each query stored once.
 
-    Args:
-        targets: (Q, F, L, d), or (Q, L, d) for one fan-out of each query. z_q: (Q, d).
-        counts: how many of a query's F fan-outs are valid (the first ones), (Q,); all of them if None.
-
+    targets: (Q, F, L, d), or (Q, L, d) for one fan-out of each query. z_q: (Q, d).
+    counts: how many of a query's F fan-outs are valid (the first ones), (Q,); all of them if None.
     Raises ValueError for data of other shapes, counts outside 0..F, or no valid fan-out.
     """
 

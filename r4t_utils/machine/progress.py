@@ -40,8 +40,6 @@ class Bar(tqdm):
     `total` is the number of steps (None if unknown); update(n, **postfix) advances by n and shows facts (reward=0.41).
     """
 
-    monitor_interval = 0  # no thread need watch over the interval, which is one of time
-
     def __init__(self, total: int | None, label: str):
         self.show = _display()
         columns = min(100, shutil.get_terminal_size().columns - 5)  # with the follower's indentation on one line

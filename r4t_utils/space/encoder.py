@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch import Tensor
 
 from r4t_utils.machine import device as machine
 from r4t_utils.machine import progress
@@ -96,9 +97,7 @@ class DualEncoder:
     ``mean`` (384,) is subtracted first: sentence embeddings share a large common direction that says nothing.
     """
 
-    def __init__(
-        self, sentence: SentenceEncoder, mean: torch.Tensor, text_head: torch.Tensor, content_head: torch.Tensor
-    ):
+    def __init__(self, sentence: SentenceEncoder, mean: Tensor, text_head: Tensor, content_head: Tensor):
         self.sentence, self.mean, self.text_head, self.content_head = sentence, mean, text_head, content_head
 
     @property
@@ -113,7 +112,7 @@ class DualEncoder:
         """e_content of contents given by their sentence embeddings (n, 384): (n, d), unit norm."""
         return self._project(embeddings, self.content_head)
 
-    def _project(self, x: np.ndarray, head: torch.Tensor) -> np.ndarray:
+    def _project(self, x: np.ndarray, head: Tensor) -> np.ndarray:
         return unit((x - self.mean.numpy()) @ head.numpy()).astype(np.float32)
 
     def save(self, folder: Path) -> None:
@@ -139,10 +138,8 @@ def collection_embeddings(item_embeddings: np.ndarray, members: list[list[int]])
 def fit_heads(
     sentence: SentenceEncoder, pairs: list[tuple[np.ndarray, np.ndarray]], settings: EncoderSettings, seed: int
 ) -> DualEncoder:
-    """Fit the two matryoshka heads by InfoNCE over (text, content) pairs.
-
-    Args:
-        pairs: one (texts (n, 384), contents (n, 384)) per kind of pair; batches never mix kinds.
+    """Fit the two matryoshka heads by InfoNCE. A kind of pair is (texts (n, 384), contents (n, 384)), row by row;
+    batches never mix kinds.
     """
     generator = torch.Generator().manual_seed(seed)
     kinds = [(torch.from_numpy(x).float(), torch.from_numpy(y).float()) for x, y in pairs]
@@ -169,7 +166,7 @@ def fit_heads(
     return DualEncoder(sentence, mean, text_head.detach(), content_head.detach())
 
 
-def _info_nce(texts: torch.Tensor, contents: torch.Tensor, temperature: float) -> torch.Tensor:
+def _info_nce(texts: Tensor, contents: Tensor, temperature: float) -> Tensor:
     logits = F.normalize(texts, dim=-1) @ F.normalize(contents, dim=-1).T / temperature
     target = torch.arange(len(logits))
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2

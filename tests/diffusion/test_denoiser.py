@@ -162,7 +162,12 @@ def test_settings_give_the_sizes():
         ({"layers": 0}, r"layers\n.*greater than or equal to 1.*input_value=0"),
         ({"layers": True}, r"layers\n.*valid integer.*input_value=True"),
         ({"dropout": 1.0}, r"dropout\n.*less than or equal to 0.9.*input_value=1.0"),
+        ({"sigma_data": 0.0}, r"sigma_data\n.*greater than 0.*input_value=0.0"),
+        ({"sigma_min": -1.0}, r"sigma_min\n.*greater than 0.*input_value=-1.0"),
+        ({"sigma_max": math.inf}, r"sigma_max\n.*finite number.*input_value=inf"),
+        ({"sigma_data": math.nan}, r"sigma_data\n.*finite number.*input_value=nan"),
         ({"sigma_max": 1e-5}, "must be below"),
+        ({"sigma_min": 7.05}, "must be below"),  # below 80 but above 80 times sigma_data
     ],
 )
 def test_bad_sizes_are_refused(change, named):
@@ -176,10 +181,10 @@ def test_wrong_shapes_are_named():
     for arguments, named in (
         ((Z[0], sigma, z_q), "Z has shape"),
         ((Z[..., :7], sigma, z_q), "Z has shape"),
-        ((Z, sigma[:2], z_q), "sigma has shape"),
-        ((Z, sigma), "one row for each"),
-        ((Z, sigma, z_q[:2]), "one row for each"),
-        ((Z, sigma, z_q[:, :4]), "z_q has shape"),
+        ((Z, sigma), r"z_q None: must be .* \(B, 8\)"),
+        ((Z, sigma, z_q[:2]), r"z_q \(2, 8\): must be .* \(B, 8\)"),
+        ((Z, sigma, z_q[:, :4]), r"z_q \(3, 4\): must be .* \(B, 8\)"),
+        ((Z[..., :7], sigma, z_q[:, :7]), "z_q has shape"),
     ):
         with pytest.raises(ValueError, match=named):
             denoiser(*arguments)
