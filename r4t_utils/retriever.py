@@ -1,6 +1,5 @@
 """The compiled product: a text query in, a diverse set of contents out, no language model on the way."""
 
-import json
 import shutil
 import unicodedata
 from pathlib import Path
@@ -43,9 +42,8 @@ class FanoutRetriever:
             parts = f"widths {d}, {len(titles)} titles for {len(index)} contents"
             raise ValueError(f"the parts do not fit each other: {parts}; take those of one run")
         self.encoder, self.denoiser, self.index, self.titles = encoder, denoiser, index, titles
-        sampling = Sampling(sampler=how.sampler, sampling_steps=how.sampling_steps, guidance=how.guidance)
-        self.config = RetrieverConfig(slots=slots, sampling=sampling)
-        self.slots, self.sampling = slots, sampling
+        self.slots = slots
+        self.sampling = Sampling(sampler=how.sampler, sampling_steps=how.sampling_steps, guidance=how.guidance)
 
     def search(self, query: str, k: int = 10, seed: int = 0) -> pd.DataFrame:
         """One content for each of k directions, without repeats: columns id, title, direction, distance (0..2).
@@ -71,13 +69,9 @@ class FanoutRetriever:
         return directions(self.denoiser, self.encoder.text(queries), k, self.slots, self.sampling, seed)
 
     def save(self, folder: str | Path) -> None:
-        """Everything ``from_pretrained`` needs, in place of the retriever that was in the folder, if any.
-
-        Raises ValueError where something else is.
-        """
+        """All that ``from_pretrained`` needs. Replaces a retriever in the folder; ValueError if it holds another thing."""
         folder = Path(folder)
-        strange = folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file()
-        if strange:
+        if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
             raise ValueError(f"{folder} holds something else than a retriever; name a new folder")
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -85,7 +79,8 @@ class FanoutRetriever:
         self.denoiser.save(partial / "denoiser")
         save_file({"vectors": self.index.vectors}, partial / "contents.safetensors")
         pd.DataFrame({"title": self.titles}).to_parquet(partial / "contents.parquet")
-        (partial / CONFIG).write_text(json.dumps(self.config.model_dump(), indent=1))
+        config = RetrieverConfig(slots=self.slots, sampling=self.sampling)
+        (partial / CONFIG).write_text(config.model_dump_json(indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 

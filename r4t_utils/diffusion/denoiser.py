@@ -1,14 +1,8 @@
 """The denoiser D(Z; σ, z_q): a set transformer on L continuous tokens with EDM preconditioning.
 
-The paper names a "Coherent Transformer" and gives sizes and a parameter count but no layout. The layout below is a
-plain pre-norm transformer; each block has
-
-    self-attention over the L rows  (normalisation scaled and shifted by the noise level, see `Block`)
-    cross-attention to z_q
-    an MLP of width `mlp`
-
-With Table 3's sizes (d = 128, hidden 1024, MLP 1024, 16 heads, 6 layers) and the noise embedding of width 128 that is
-stock in swirl-dynamics it has 53,876,352 parameters; the paper says 53.9 M.
+The paper names a "Coherent Transformer" and gives sizes and a parameter count but no layout. Here it is a pre-norm
+transformer of `layers.Block`. With Table 3's sizes (d = 128, hidden 1024, MLP 1024, 16 heads, 6 layers) and the noise
+embedding of width 128 that is stock in swirl-dynamics it has 53,876,352 parameters; the paper says 53.9 M.
 
 There is no position information: a target is a set (its rows are permuted in training), so D is permutation-equivariant
 over rows, and what tells rows apart at sampling is their noise alone.

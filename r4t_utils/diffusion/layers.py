@@ -15,7 +15,7 @@ def zero(layer: nn.Linear) -> None:
 
 
 class Block(nn.Module):
-    """One transformer block: x + self-attention + cross-attention to the query + MLP. Sizes as in `DenoiserConfig`.
+    """x + self-attention over the rows + cross-attention to the query + MLP. Sizes as in `DenoiserConfig`.
 
     The noise level gives one scale and shift for each block, applied after the parameter-free normalisations of the
     self-attention and of the MLP (adaptive layer normalisation).

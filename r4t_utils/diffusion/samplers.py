@@ -23,7 +23,6 @@ from torch import Tensor
 
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.schedule import TangentSchedule
-from r4t_utils.machine.checks import whole
 from r4t_utils.settings import Count, DiffusionSettings, Section, Weight
 
 Sampler = Literal["sde", "ode", "dpm"]
@@ -49,15 +48,14 @@ def nfe(how: How) -> int:
 
 @torch.no_grad()
 def sample(denoiser: Denoiser, z_q: Tensor | np.ndarray, L: int, how: How, generator: Randomness = None) -> Tensor:
-    """One set of L rows for each query of z_q (B, d), drawn from the denoiser with classifier-free guidance.
+    """One set of L >= 1 rows for each query of z_q (B, d), drawn from the denoiser with classifier-free guidance.
 
     D_w = (1 + w) D(Z; σ, z_q) - w D(Z; σ, null), both from one call on a batch of 2B. With w = 0 the second half is not
     computed. The noise is drawn on the generator's device, so that a CPU generator gives the same noise anywhere.
 
     Returns (B, L, d), as the model gives them: close to unit length where the data are, but not normalised.
-    Raises ValueError for L below 1, or queries of the wrong shape.
+    Raises ValueError for queries of the wrong shape.
     """
-    whole("L", L, 1, why="a set has a row or more")
     z_q = torch.as_tensor(z_q).to(denoiser.null)  # its device and precision
     was_training = denoiser.training
     denoiser.eval()
@@ -86,9 +84,10 @@ def solve(
     if sampler == "sde":
         return _euler_maruyama(D, x, schedule, schedule.grid(steps), generator)
     if sampler == "ode":
-        return _euler(D, x, schedule.grid(steps))
+        return _flow(D, x, schedule.grid(steps), second_order=False)
     if sampler == "dpm":
-        return _dpm(D, x, schedule.grid(steps, end=schedule.sigma_data / 10, rho=math.inf))
+        sigmas = schedule.grid(steps, end=schedule.sigma_data / 10, rho=math.inf)
+        return _flow(D, x, sigmas, second_order=True)
     raise ValueError(f"sampler={sampler!r}: must be sde, ode or dpm")
 
 
@@ -104,20 +103,13 @@ def _euler_maruyama(D: Denoise, x: Tensor, schedule: TangentSchedule, sigmas: Te
     return D(x, last)
 
 
-def _euler(D: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
-    *before, last = sigmas.tolist()
-    for sigma, following in zip(before, sigmas[1:].tolist()):
-        x = torch.lerp(D(x, sigma), x, following / sigma)
-    return D(x, last)
-
-
-def _dpm(D: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
+def _flow(D: Denoise, x: Tensor, sigmas: Tensor, second_order: bool) -> Tensor:
     *levels, last = sigmas.tolist()
     before, h_before = None, 0.0  # the denoised set and the step in λ of the move before
     for sigma, following in zip(levels, sigmas[1:].tolist()):
-        ahead, h = D(x, sigma), math.log(sigma / following)
-        denoised = ahead
-        if before is not None:  # extrapolate D to the middle of the step
+        denoised, h = D(x, sigma), math.log(sigma / following)
+        ahead = denoised
+        if second_order and before is not None:  # extrapolate D to the middle of the step
             ahead = denoised + (denoised - before) * (h / (2 * h_before))
         x = torch.lerp(ahead, x, following / sigma)
         before, h_before = denoised, h

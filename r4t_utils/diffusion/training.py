@@ -98,14 +98,11 @@ def train(
 ) -> dict[str, list[dict[str, float]]]:
     """Train the denoiser in place; afterwards it holds the averaged (EMA) weights, in evaluation mode.
 
-    Args:
-        targets, z_q, counts: the data, as `PairSampler` takes them, and refuses them with ValueError.
-        eval_every: steps between evaluations (there is always one after the last step).
-        on_eval: called with (step, averaged denoiser) at each evaluation.
+    targets, z_q, counts: the data, as `PairSampler` takes them, and refuses them with ValueError.
+    eval_every: steps between evaluations, of which there is always one after the last step.
+    on_eval: called with (step, averaged denoiser) at each evaluation.
 
-    Returns:
-        "loss": rows step, loss; "loss_by_sigma": rows step, sigma, loss (averaged weights, a fixed batch and noise).
-
+    Returns "loss": rows step, loss; "loss_by_sigma": rows step, sigma, loss (averaged weights, fixed batch and noise).
     Raises FloatingPointError where the loss is not finite.
     """
     batch = PairSampler(targets, z_q, counts)
@@ -117,7 +114,8 @@ def train(
     forked = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), Bar(settings.steps, label) as bar:
         _seed(seed, -1)
-        losses = _probe(denoiser, batch(PROBE_SETS), place)
+        Z, queries = (part.to(place, torch.float32) for part in batch(PROBE_SETS))
+        noise = torch.randn_like(Z)
         for step in range(settings.steps):
             _seed(seed, step)
             for group in optimiser.param_groups:
@@ -134,7 +132,7 @@ def train(
             history["loss"].append({"step": done, "loss": value})
             bar.update(1, loss=value)
             if done == settings.steps or (eval_every and done % eval_every == 0):
-                history["loss_by_sigma"] += [{"step": done, **row} for row in losses(ema)]
+                history["loss_by_sigma"] += [{"step": done, **row} for row in _losses(ema, Z, queries, noise)]
                 if on_eval:
                     on_eval(done, ema)
     denoiser.load_state_dict(ema.state_dict())
@@ -151,19 +149,14 @@ def _step_loss(denoiser: Denoiser, batch: tuple[Tensor, Tensor], drop: float, pl
     return set_loss(denoiser, Z, z_q, sigma, torch.randn_like(Z), keep).mean()
 
 
-def _probe(denoiser: Denoiser, batch: tuple[Tensor, Tensor], place: torch.device) -> Callable[[Denoiser], list[dict]]:
-    """The losses of a denoiser on one batch and noise, in the middles of LEVELS equal parts of the range ln σ."""
-    Z, z_q = (part.to(place, torch.float32) for part in batch)
+@torch.no_grad()
+def _losses(denoiser: Denoiser, Z: Tensor, z_q: Tensor, noise: Tensor) -> list[dict[str, float]]:
+    """The loss in the middles of LEVELS equal parts of the range ln σ."""
     low, high = math.log(denoiser.schedule.sigma_min), math.log(denoiser.schedule.top)
-    middles = (torch.arange(LEVELS, device=place) + 0.5) / LEVELS
-    noise, levels = torch.randn_like(Z), torch.exp(low + (high - low) * middles)
-
-    @torch.no_grad()
-    def losses(ema: Denoiser) -> list[dict]:
-        each = (set_loss(ema, Z, z_q, level.expand(len(Z)), noise).mean() for level in levels)
-        return [{"sigma": level.item(), "loss": loss.item()} for level, loss in zip(levels, each)]
-
-    return losses
+    middles = (torch.arange(LEVELS, device=Z.device) + 0.5) / LEVELS
+    levels = torch.exp(low + (high - low) * middles)
+    each = (set_loss(denoiser, Z, z_q, level.expand(len(Z)), noise).mean() for level in levels)
+    return [{"sigma": level.item(), "loss": loss.item()} for level, loss in zip(levels, each)]
 
 
 def _seed(seed: int, step: int) -> None:
