@@ -69,7 +69,7 @@ class FanoutRetriever:
         return directions(self.denoiser, self.encoder.text(queries), k, self.slots, self.sampling, seed)
 
     def save(self, folder: str | Path) -> None:
-        """All that ``from_pretrained`` needs. Replaces a retriever in the folder; ValueError if it holds another thing."""
+        """All that `from_pretrained` needs. Replaces a retriever in the folder; ValueError if it holds other files."""
         folder = Path(folder)
         if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
             raise ValueError(f"{folder} holds something else than a retriever; name a new folder")
@@ -86,8 +86,7 @@ class FanoutRetriever:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "FanoutRetriever":
-        """Load a retriever. Raises ValueError for a folder without one, or with a file that is missing or damaged, of
-        another version, or does not fit the others."""
+        """What `save` wrote. ValueError without one, or for a file missing, damaged, of another version or run."""
         folder = Path(folder)
         if not (folder / CONFIG).is_file():
             remedy = "train one with `make reproduce`, or name the folder .../04_diffusion_training/oar"

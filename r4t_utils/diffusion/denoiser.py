@@ -61,16 +61,15 @@ class Denoiser(nn.Module):
     def __init__(self, config: DenoiserConfig, seed: int = 0):
         super().__init__()
         self.config = c = config
+        width = NOISE_WIDTH
         self.schedule = TangentSchedule(c.sigma_data, c.sigma_min, c.sigma_max)
         # Fourier rates for c_noise = ln(σ)/4, which spans about [-2.3, 0.5]
-        self.register_buffer("rates", math.pi * torch.logspace(-1, 1.5, NOISE_WIDTH // 2), persistent=False)
+        self.register_buffer("rates", math.pi * torch.logspace(-1, 1.5, width // 2), persistent=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.null = nn.Parameter(torch.randn(c.d) / math.sqrt(c.d))  # unit-length, as z_q is
             self.rows_in = nn.Linear(c.d, c.hidden)
-            self.noise = nn.Sequential(
-                nn.Linear(NOISE_WIDTH, 2 * NOISE_WIDTH), nn.SiLU(), nn.Linear(2 * NOISE_WIDTH, NOISE_WIDTH), nn.SiLU()
-            )
+            self.noise = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width), nn.SiLU())
             sizes = c.d, c.hidden, c.mlp, c.heads, c.dropout, c.attention_dropout
             self.blocks = nn.ModuleList(Block(*sizes) for _ in range(c.layers))
             self.norm = nn.LayerNorm(c.hidden)

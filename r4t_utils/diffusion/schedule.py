@@ -3,8 +3,8 @@
 A noisy set is Z + σ n with n standard normal; nothing is ever scaled down (variance exploding). Time t in [0, 1] is
 only a name for σ, given by the tangent schedule. Two things here are easy to get wrong:
 
-* σ_max = 80 of Table 3 counts in standard deviations of the data. The schedule is scaled by σ_data, so with unit rows
-  in 128 dimensions (σ_data = 0.088 = 1/sqrt(128)) the largest noise is 80 · 0.088 = 7.04.
+* σ_max = 80 of Table 3 counts in σ_data, the standard deviation of one coordinate. The schedule is scaled by it, so
+  with unit rows in 128 dimensions (σ_data = 0.088 = 1/sqrt(128)) the largest noise is 80 · 0.088 = 7.04.
 * σ_min = 1e-4 is absolute (not scaled): the smallest noise seen in training.
 
 The recipe (tangent schedule, scaling, log-uniform noise, EDM weighting) is that of google-research's swirl-dynamics,
@@ -24,12 +24,7 @@ ARC = 1.5  # the stretch [0, 1.5] of the tangent that the schedule uses; π/2 wo
 class TangentSchedule:
     """σ(t) = σ_top · tan(1.5 t) / tan(1.5) for t in [0, 1], with σ_top = σ_max · σ_data.
 
-    This is the cosine schedule seen as a noise level: cos² = 1 / (1 + tan²).
-
-    Args, which `DenoiserConfig` and the settings check:
-        sigma_data: standard deviation of one coordinate of the data, > 0.
-        sigma_min: smallest training noise, absolute, > 0.
-        sigma_max: largest noise in units of sigma_data; sigma_max · sigma_data must exceed sigma_min.
+    This is the cosine schedule seen as a noise level: cos² = 1 / (1 + tan²). `DenoiserConfig` checks the three levels.
     """
 
     sigma_data: float = 0.088

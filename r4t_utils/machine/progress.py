@@ -5,7 +5,6 @@ which `Follower` copies. In an open notebook it is a line of output rewritten in
 """
 
 import contextlib
-import importlib.util
 import logging
 import os
 import re
@@ -152,7 +151,7 @@ def quiet() -> Iterator[None]:
         (not hub.are_progress_bars_disabled(), hub.disable_progress_bars, hub.enable_progress_bars),
         (bars.is_progress_bar_enabled(), bars.disable_progress_bar, bars.enable_progress_bar),
     ]
-    if importlib.util.find_spec("datasets"):  # which a retriever does without
+    with contextlib.suppress(ImportError):  # a retriever does without
         import datasets as sets
 
         switches += [(sets.is_progress_bar_enabled(), sets.disable_progress_bars, sets.enable_progress_bars)]

@@ -138,9 +138,7 @@ def collection_embeddings(item_embeddings: np.ndarray, members: list[list[int]])
 def fit_heads(
     sentence: SentenceEncoder, pairs: list[tuple[np.ndarray, np.ndarray]], settings: EncoderSettings, seed: int
 ) -> DualEncoder:
-    """Fit the two matryoshka heads by InfoNCE. A kind of pair is (texts (n, 384), contents (n, 384)), row by row;
-    batches never mix kinds.
-    """
+    """Fit the two heads by InfoNCE. Each kind of pairs is (texts, contents), both (n, 384); batches never mix kinds."""
     generator = torch.Generator().manual_seed(seed)
     kinds = [(torch.from_numpy(x).float(), torch.from_numpy(y).float()) for x, y in pairs]
     everything = torch.cat([x for kind in kinds for x in kind])
