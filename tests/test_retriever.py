@@ -178,22 +178,26 @@ def test_every_file_that_is_cut_short_missing_or_a_pointer_is_named(folder, name
 def test_every_key_that_is_unknown_or_gone_is_named(folder, name):
     values = json.loads((folder / name).read_text())
     (folder / name).write_text(json.dumps(values | {"novelty": 1}))
-    refused(folder, name, "novelty: Extra inputs are not permitted", REMEDY)
+    refused(folder, name, "novelty is not known", REMEDY)
     for key in values:
         (folder / name).write_text(json.dumps({other: value for other, value in values.items() if other != key}))
-        fault = f"no value for {key})" if name == "denoiser/config.json" else f"{key}: Field required"
+        fault = f"no value for {key})" if name == "denoiser/config.json" else f"{key} is missing"
         refused(folder, name, fault, REMEDY)
 
 
 @pytest.mark.parametrize(
     "name, change, fault",
     [
-        ("retriever.json", {"slots": 0}, "slots: Input should be greater than or equal to 1"),
-        ("retriever.json", {"sampling": {"sampler": "dpm", "steps": 4, "guidance": 0.0}}, "sampling.steps: Extra"),
+        ("retriever.json", {"slots": 0}, "slots=0 must be at least 1"),
+        (
+            "retriever.json",
+            {"sampling": {"sampler": "dpm", "steps": 4, "guidance": 0.0}},
+            "sampling.steps is not known",
+        ),
         ("retriever.json", {"sampling": {"sampler": "x", "sampling_steps": 4, "guidance": 0.0}}, "sampling.sampler"),
-        ("retriever.json", {"sampling": None}, "sampling: Input should be"),
+        ("retriever.json", {"sampling": None}, "sampling=None is not a mapping"),
         ("denoiser/config.json", {"heads": 5}, "hidden=32 is not a multiple of heads=5"),
-        ("denoiser/config.json", {"d": "128"}, "d: Input should be a valid integer"),
+        ("denoiser/config.json", {"d": "128"}, "d='128' is not a whole number"),
         ("denoiser/config.json", {"sigma_min": 1e9}, "sigma_min=1000000000.0 must be below"),
         ("encoder/encoder.json", {"sentence_encoder": "another"}, "all-MiniLM-L6-v2"),
     ],

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdap
 
 from r4t_utils.data import polyvore_queries
 from r4t_utils.data.corpus import Corpus
+from r4t_utils.settings import fault
 
 # git blob ids of the official files, in polyvore.tar.gz of xthan/polyvore-dataset
 OFFICIAL = {
@@ -42,7 +43,8 @@ class DataError(ValueError):
 
 def _visible(text: str) -> str:
     """A text as a reader sees it: without control and format characters, runs of whitespace as one space."""
-    text.encode()  # half a surrogate pair is a ValueError
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("holds half a surrogate pair")
     shown = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
     return " ".join(shown.split()) if shown.strip(BLANK) else ""
 
@@ -142,10 +144,8 @@ def _outfits(files: dict[Path, bytes]) -> tuple[list[Outfit], int]:
         try:
             outfits = OUTFITS.validate_python(json.loads(data), strict=True)
         except ValidationError as errors:
-            first = errors.errors(include_url=False)[0]
-            value = "" if first["type"] == "missing" else f"={first['input']!r:.200}"
-            where = f"outfit {'.'.join(map(str, first['loc']))}" if first["loc"] else "the list of outfits"
-            raise DataError(f"{path}: {where}{value}: {first['msg']}") from None
+            first = errors.errors()[0]
+            raise DataError(f"{path}: {'outfit ' if first['loc'] else 'the content'}{fault(first)}") from None
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path} is not valid JSON ({error})") from None
         for number, outfit in enumerate(outfits):

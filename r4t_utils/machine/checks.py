@@ -11,6 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from safetensors.numpy import load_file
 
+from r4t_utils.settings import fault
+
 LFS_POINTER = b"version https://git-lfs"
 
 T = TypeVar("T")
@@ -50,8 +52,7 @@ def read_json(path: Path, model: type[Model]) -> Model:
     try:
         found = model.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise damaged(path, f"is not of this version ({faults})") from None
+        raise damaged(path, f"is not of this version ({'; '.join(map(fault, error.errors()))})") from None
     if left := sorted(model.model_fields.keys() - found.model_fields_set):
         raise damaged(path, f"is not of this version (no value for {', '.join(left)})")
     return found

@@ -92,20 +92,20 @@ def refused(folder):
         (b"\xff\xfe\x00", "not valid JSON"),
         (b"", "not valid JSON"),
         (b"[" * 10**5, "not valid JSON"),
-        (b"{}", "the list of outfits={}: Input should be a valid list"),
-        (b"[]", "the list of outfits=[]: List should have at least 1 item"),
-        (b"[3]", "outfit 0=3: Input should be a valid dictionary"),
-        (b'[{"items": []}]', "outfit 0.name: Field required"),
-        (b'[{"name": "a", "items": null}]', "outfit 0.items=None: Input should be a valid list"),
-        (b'[{"name": "a", "items": [{"name": "b"}]}]', "outfit 0.items.0.categoryid: Field required"),
+        (b"{}", "the content={} is not a list"),
+        (b"[]", "the content=[] is an empty list"),
+        (b"[3]", "outfit 0=3 is not a mapping"),
+        (b'[{"items": []}]', "outfit 0.name is missing"),
+        (b'[{"name": "a", "items": null}]', "outfit 0.items=None is not a list"),
+        (b'[{"name": "a", "items": [{"name": "b"}]}]', "outfit 0.items.0.categoryid is missing"),
         (
             b'[{"name": "a", "items": []}, {"name": "a", "items": [{"name": "b", "categoryid": "7"}]}]',
-            "outfit 1.items.0.categoryid='7': Input should be a valid integer",
+            "outfit 1.items.0.categoryid='7' is not a whole number",
         ),
-        (b'[{"name": "a", "items": [{"name": "b", "categoryid": true}]}]', "categoryid=True: Input should be a valid"),
-        (b'[{"name": "a", "items": [{"name": null, "categoryid": 7}]}]', "outfit 0.items.0.name=None: Input should be"),
-        (b'[{"name": 5, "items": []}]', "outfit 0.name=5: Input should be a valid string"),
-        ('[{"name": ["\u2605"], "items": []}]'.encode(), r"outfit 0.name=['\u2605']: Input should be a valid string"),
+        (b'[{"name": "a", "items": [{"name": "b", "categoryid": true}]}]', "categoryid=True is not a whole number"),
+        (b'[{"name": "a", "items": [{"name": null, "categoryid": 7}]}]', "outfit 0.items.0.name=None is not text"),
+        (b'[{"name": 5, "items": []}]', "outfit 0.name=5 is not text"),
+        ('[{"name": ["\u2605"], "items": []}]'.encode(), r"outfit 0.name=['\u2605'] is not text"),
     ],
 )
 def test_a_damaged_file_is_an_error_that_names_file_outfit_and_value(tmp_path, content, rule):
@@ -123,8 +123,8 @@ def test_half_a_surrogate_pair_is_an_error(tmp_path, half, place):
     text = json.dumps([good, bad], ensure_ascii=False).replace("HALF", half)
     (tmp_path / "train_no_dup.json").write_text(text, encoding="utf-8")
     message = refused(tmp_path)
-    assert f"train_no_dup.json: outfit 1.{place}='caf\\xe9 {half}': Value error, 'utf-8' codec" in message
-    assert "surrogates not allowed" in message
+    assert f"train_no_dup.json: outfit 1.{place}='caf\\xe9 {half}' holds half a surrogate pair" in message
+    assert "holds half a surrogate pair" in message
     (tmp_path / "train_no_dup.json").write_text(text.replace(half, r"\ud83d\ude00"), encoding="utf-8")
     assert polyvore.label(tmp_path) == "polyvore-subset"  # both halves are one character
 
