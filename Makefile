@@ -81,7 +81,7 @@ readme: setup
 	@$(PY) docs/readme.py
 
 quick: setup
-	@$(SCRATCH) && $(PY) -m pytest tests -m 'not training' -n 2 --quiet
+	@$(SCRATCH) && $(PY) -m pytest tests -m 'not training' -n 2 --dist loadfile --quiet
 
 # One invocation, so that the last line counts everything; notebooks come after the unit tests, in order.
 test: setup

@@ -240,30 +240,18 @@ def _need(settings: Any, holds: bool, message: str) -> Any:
 
 def fault(error: Any) -> str:
     """One fault that pydantic found, in words: the name, the value (where there is a telling one) and the rule."""
-    name, kind = ".".join(map(str, error["loc"])), error["type"]
+    name, kind = ".".join(map(str, error["loc"])) or "the whole", error["type"]
     value = "" if kind in ("missing", "extra_forbidden") else f"={error['input']!r:.200}"
-    return f"{name}{value} {RULES.get(kind, 'is not allowed').format(**error.get('ctx', {}))}".strip()
+    return f"{name}{value} {RULES.get(kind, 'is not allowed').format(**error.get('ctx', {}))}"
 
 
 def explained(error: ValidationError, source: str) -> SettingsError:
-    """The first thing that is wrong with settings read from `source`: the value, the rule, and what to do."""
+    """What is wrong with settings read from `source`: every wrong name, or the first value with its rule."""
     first = error.errors()[0]
-    place, kind = first["loc"], first["type"]
-    if kind in ("missing", "extra_forbidden", "model_type"):
-        return _misnamed(error, source, place if kind == "model_type" else place[:-1])
-    ties_two = kind == "value_error" and len(place) < 2  # such a rule names its settings itself
+    place, misnamed = first["loc"], ("missing", "extra_forbidden", "model_type")
+    if first["type"] in misnamed:
+        faults = "; ".join(fault(e) for e in error.errors() if e["type"] in misnamed)
+        names = SECTIONS[str(place[0])].model_fields if len(place) > 1 else SECTIONS
+        return SettingsError(f"{source}: {faults}; the names are {', '.join(names)}; restore the file")
+    ties_two = first["type"] == "value_error" and len(place) < 2  # such a rule names its settings itself
     return SettingsError(str(first.get("ctx", {})["error"]) if ties_two else f"{fault(first)}; change it")
-
-
-def _misnamed(error: ValidationError, source: str, place: tuple) -> SettingsError:
-    """Names that are missing or unknown at `place`, () or (section,), of a file."""
-    where, kind = ", ".join([source, *map(str, place)]), "settings" if place else "sections"
-    here = [e for e in error.errors() if place in (e["loc"], e["loc"][:-1])]
-    if here[0]["type"] == "model_type":
-        return SettingsError(f"{where}: this is not a mapping of {kind}; restore the file")
-    unknown, missing = (
-        ", ".join(sorted(str(e["loc"][-1]) for e in here if e["type"] == fault)) or "none"
-        for fault in ("extra_forbidden", "missing")
-    )
-    names = ", ".join(SECTIONS[place[0]].model_fields if place else SECTIONS)
-    return SettingsError(f"{kind} in {where}: unknown: {unknown}; missing: {missing}; the names are {names}")

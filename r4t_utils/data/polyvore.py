@@ -145,7 +145,7 @@ def _outfits(files: dict[Path, bytes]) -> tuple[list[Outfit], int]:
             outfits = OUTFITS.validate_python(json.loads(data), strict=True)
         except ValidationError as errors:
             first = errors.errors()[0]
-            raise DataError(f"{path}: {'outfit ' if first['loc'] else 'the content'}{fault(first)}") from None
+            raise DataError(f"{path}: {'outfit ' * bool(first['loc'])}{fault(first)}") from None
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path} is not valid JSON ({error})") from None
         for number, outfit in enumerate(outfits):

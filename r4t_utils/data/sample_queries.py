@@ -55,12 +55,13 @@ def outfit_queries(world: dict, items: pd.DataFrame, collections: pd.DataFrame, 
     Columns: query, intent, collection (row number of the outfit), items, group, split. Raises as ``broad_queries``.
     """
     rows: dict[str, dict] = {}
-    for i in np.tile(rng.permutation(len(collections)), 4):
+    outfits, pieces = collections.to_dict("records"), items.to_dict("records")
+    for i in np.tile(rng.permutation(len(outfits)), 4):
         if len(rows) == n:
             break
-        outfit = collections.iloc[i]
-        signature = items.iloc[pick(outfit["items"], rng)]
-        values = {**outfit[["style", "occasion", "season", "mood"]], **signature[["category", "colour"]]}
+        outfit = outfits[i]
+        signature = pieces[pick(outfit["items"], rng)]
+        values = outfit | {"category": signature["category"], "colour": signature["colour"]}
         query, intent = _fill(world, pick(world["pair_templates"], rng), rng, values)
         if query not in rows and 2 <= len(query.split()) <= 8:
             rows[query] = {"query": query, "intent": intent, "collection": int(i), "items": list(outfit["items"])}

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -90,18 +89,13 @@ def _environment(run: Run, scratch: Path, events: Path) -> Iterator[None]:
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec = {"argv": argv, "display_name": "Python 3", "language": "python"}
     files.write_text(scratch / "kernels" / "python3" / "kernel.json", json.dumps(spec))
-    try:
-        metadata.distribution("r4t_utils")
-        root = None
-    except metadata.PackageNotFoundError:
-        root = str(paths.ROOT)
-    changed = {
+    changed: dict[str, str | None] = {
         "R4T_ARTIFACTS": str(paths.artifacts()),
         "R4T_RESULTS": str(paths.results()),
         "R4T_NOTEBOOKS": str(paths.notebooks()),
         "R4T_DATA_DIR": str(run.data_dir or ""),
         "R4T_PROGRESS": str(events),
-        "PYTHONPATH": root,
+        "PYTHONPATH": None,
         "PYTHONSAFEPATH": "1",
         "PYTHONHASHSEED": "0",
         "JUPYTER_PATH": str(scratch),  # searched first, so that no kernel of another environment is taken

@@ -51,22 +51,21 @@ def reproduce(run: Run, stages: Sequence[str] = tuple(STAGES), only: bool = Fals
     check(stages, run, only)
     settings = f", with {run.overrides}" if run.overrides else ""
     print(f"profile {run.profile}, data {run.label}, seed {run.seed}{settings}", flush=True)
-    ran = {}
     for place, stage in enumerate(stages, 1):
         reason = "asked for" if only else outdated(stage, run)
         print(f"[{place}/{len(stages)}] {stage}: {f'running ({reason})' if reason else 'fresh'}", flush=True)
         if not reason:
             continue
         try:
-            ran[stage] = kernel.execute(stage, run)
+            seconds, peak = kernel.execute(stage, run)
         except kernel.StageFailed as error:
             print(f"error: {stage} failed: {error}", file=sys.stderr)
             kept = kernel.failed(stage, run)
             if kept.is_file():
                 print(f"see {kept}; earlier results of this stage are untouched", file=sys.stderr)
             return 1
-        _record(run, stage, *ran[stage])
-    _summarise(ran)
+        print(f"    {seconds:.1f} s, peak memory {peak:.0f} MB", flush=True)
+        _record(run, stage, seconds, peak)
     return 0
 
 
@@ -91,13 +90,6 @@ def _record(run: Run, stage: str, seconds: float, peak: float) -> None:
                 facts["outdated"] = f"{need} has been made anew since"
     facts = {"profile": run.profile, "dataset": run.dataset, "label": run.label}
     files.write_text(path, files.to_json(facts | {"stages": stages}))
-
-
-def _summarise(ran: dict[str, tuple[float, float]]) -> None:
-    print(f"\n{'stage':<24}{'seconds':>9}{'peak memory, MB':>18}")
-    for stage, (seconds, peak) in ran.items():
-        print(f"{stage:<24}{seconds:>9.1f}{peak:>18.0f}")
-    print(f"{'all':<24}{sum(s for s, _ in ran.values()):>9.1f}{max(p for _, p in ran.values()):>18.0f}")
 
 
 class _Parser(argparse.ArgumentParser):

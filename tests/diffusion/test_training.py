@@ -68,6 +68,7 @@ def test_the_average_follows_its_formula():
     assert [ema_decay(step, 0.999) for step in (0, 90)] == [0.1, 0.91] and ema_decay(10**6, 0.999) == 0.999
 
 
+@pytest.mark.training
 def test_training_leaves_the_average_of_its_steps():
     """With a constant decay the answer is the recursion over the weights seen at every step."""
     seen, averages = [], []
@@ -99,6 +100,7 @@ def test_only_valid_fanouts_are_drawn_and_all_of_them():
     assert (z_q[:, 0] == Z[:, 0, 0] // 4).all()
 
 
+@pytest.mark.training
 def test_a_mixture_is_learnt():
     """Two queries with two sets each, of two rows: every sample is one whole set of the query asked for."""
     z_q, sets = torch.eye(8)[:2], torch.eye(8).view(2, 2, 2, 8)
@@ -127,6 +129,7 @@ def test_a_mixture_is_learnt():
     assert max(middle) < 0.3
 
 
+@pytest.mark.training
 def test_rows_are_permuted_within_their_sets(monkeypatch):
     sets, seen = unit(1, 5, 8), []
     monkeypatch.setattr(training, "set_loss", lambda denoiser, Z, *rest: seen.append(Z) or set_loss(denoiser, Z, *rest))
@@ -135,6 +138,7 @@ def test_rows_are_permuted_within_their_sets(monkeypatch):
     assert (order.sort(dim=1).values == torch.arange(5)).all() and len(order.unique(dim=0)) > 20
 
 
+@pytest.mark.training
 def test_queries_are_dropped_as_often_as_asked():
     """Where they are always dropped they cannot matter."""
 
@@ -148,6 +152,7 @@ def test_queries_are_dropped_as_often_as_asked():
     assert not torch.equal(run(unit(4, 8), 0.5), run(unit(4, 8), 0.0))
 
 
+@pytest.mark.training
 def test_history_has_a_row_a_step_and_a_row_a_level():
     history = train(Denoiser(SMALL), unit(4, 3, 8), unit(4, 8), settings(steps=5), eval_every=2)
     assert [entry["step"] for entry in history["loss"]] == [1, 2, 3, 4, 5]
@@ -156,6 +161,7 @@ def test_history_has_a_row_a_step_and_a_row_a_level():
     assert len(levels) == 8 and levels == sorted(levels) and 1e-4 < levels[0] and levels[-1] < 28
 
 
+@pytest.mark.training
 def test_the_seed_decides_the_run_and_the_caller_s_randomness_is_left_alone():
     def run(seed):
         denoiser = Denoiser(SMALL)
@@ -172,6 +178,7 @@ def test_the_seed_decides_the_run_and_the_caller_s_randomness_is_left_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     "targets, z_q, counts, named",
     [
@@ -188,6 +195,7 @@ def test_bad_data_are_refused(targets, z_q, counts, named):
         train(Denoiser(SMALL), targets, z_q, settings(), counts=counts)
 
 
+@pytest.mark.training
 def test_a_diverging_run_stops():
     data = unit(4, 3, 8) * float("nan")
     with pytest.raises(FloatingPointError, match="lower peak_lr"):

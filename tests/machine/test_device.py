@@ -70,6 +70,7 @@ def computed(how, **threads):
     return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.training
 def test_threads_that_are_fixed_give_the_same_bytes_whatever_the_environment_says():
     one, two = computed("free", OMP=1, OPENBLAS=1), computed("free", OMP=2, OPENBLAS=2)
     assert one["digests"] != two["digests"], "computations that no number of threads changes would show nothing"

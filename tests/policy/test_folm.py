@@ -252,6 +252,7 @@ def test_only_frozen_weights_are_loaded_in_16_bits(policy, tmp_path, monkeypatch
     assert Folm.load(tmp_path, tiny.settings(f"folm.lora_rank={rank}").folm).model.dtype == dtype
 
 
+@pytest.mark.training
 def test_warm_up_lowers_the_loss_on_completions_and_moves_the_weights(tmp_path):
     s = tiny.settings("folm.warmup_batch=20").folm
     policy, lessons = small.small_policy(tiny.QUERIES, s, seed=0)

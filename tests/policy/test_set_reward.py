@@ -128,6 +128,7 @@ def test_rows_keep_the_components_and_the_spread():
     assert {"ground", "div", "align"} <= set(it.rows[0])
 
 
+@pytest.mark.training
 def test_the_reward_sees_queries_and_references(tmp_path):
     seen = []
     it = reward("wscr")

@@ -12,6 +12,8 @@ from r4t_utils.policy import soft_grpo
 from r4t_utils.policy.soft_grpo import SoftGRPOTrainer, soft_terms
 from r4t_utils.policy.trainer import trainer_defaults
 
+pytestmark = pytest.mark.training
+
 # The soft terms of Eq. 8
 
 

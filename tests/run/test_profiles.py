@@ -104,8 +104,14 @@ def test_unknown_profile_lists_the_known_ones():
 @pytest.mark.parametrize(
     "edit, message",
     [
-        (lambda text: text.replace("\n  steps: ", "\n  stepz: ", 1), "unknown: stepz; missing: steps"),
-        (lambda text: text.replace("latency:", "late:"), "unknown: late; missing: latency"),
+        (
+            lambda text: text.replace("\n  steps: ", "\n  stepz: ", 1),
+            "rl.steps is missing; rl.stepz is not known; the names are steps, group",
+        ),
+        (
+            lambda text: text.replace("latency:", "late:"),
+            "latency is missing; late is not known; the names are corpus, encoder",
+        ),
         (lambda text: text[:2000] + "\n  :-{", "cannot be read"),
         (lambda text: "[]", "not a mapping"),
         (lambda text: text.split("\nencoder:")[0] + "\nencoder: 3\n", "restore|missing"),

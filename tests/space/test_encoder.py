@@ -139,6 +139,7 @@ def test_fitting_beats_pca_at_every_prefix(fitted, prefix):
     assert after > before + 0.3
 
 
+@pytest.mark.training
 def test_the_loss_at_a_short_prefix_is_what_makes_it_retrieve(fitted):
     last = EncoderSettings(epochs=30, **SETTINGS | {"prefixes": (12,)})
     x, y = views(200, 1)
@@ -161,6 +162,7 @@ def test_fit_is_deterministic_and_leaves_the_global_generator_alone(fitted):
     assert not torch.equal(fitted.text_head, other.text_head)
 
 
+@pytest.mark.training
 def test_every_kind_of_pair_is_fitted():
     x, y = views(300, 0)
     both = fit(pairs=[(x, y), (y, x)])  # the second kind swaps the sides, so each head must serve both
