@@ -84,6 +84,29 @@ def test_a_committed_notebook_keeps_every_rule(path):
     print(f"{path.stem}: nbval compares the output of {len(checked(notebook))} cells")
 
 
+def assigned(notebook) -> dict[str, list[str]]:
+    """What every single name is assigned in a notebook, as source."""
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(ast.parse("\n".join(source(c) for c in notebook["cells"] if c["cell_type"] == "code"))):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                names = target.elts if isinstance(target, ast.Tuple) else [target]
+                pair = isinstance(node.value, ast.Tuple) and len(names) == len(node.value.elts)
+                values = node.value.elts if pair else [node.value] * len(names)
+                for name, value in zip(names, values, strict=True):
+                    if isinstance(name, ast.Name):
+                        found.setdefault(name.id, []).append(ast.unparse(value))
+    return found
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda p: p.stem)
+def test_symbols_mean_what_they_mean_in_the_paper(path):
+    symbols = {"d": r"\.d$", "k": r"\.k$", "L": r"\.slots$", "z_q": r"\.text\(|\.z_q"}
+    for name, values in assigned(json.loads(path.read_text(encoding="utf-8"))).items():
+        if name in symbols:
+            assert all(re.search(symbols[name], value) for value in values), f"{name} = {values}"
+
+
 @pytest.fixture
 def good():
     figure = {
