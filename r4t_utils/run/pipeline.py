@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from r4t_utils.data.polyvore import DataError
 from r4t_utils.run import files, kernel, manifest, notebooks, paths
@@ -25,10 +26,11 @@ TOLD += ("commit", "versions", "hardware")
 
 def outdated(stage: str, run: Run) -> str:
     """Why a stage must be run, in words; "" if its artifact and its executed notebook are up to date."""
-    reason = stale(stage, run)
-    if not reason and not notebooks.was_run(run.executed(stage)):
-        return "its executed notebook is missing"
-    return reason
+    if reason := stale(stage, run):
+        return reason
+    made = manifest.read(run.folder(stage)) or {}  # perhaps by a run whose other settings this stage does not read
+    ran = notebooks.was_run(replace(run, overrides=made["overrides"]).executed(stage))
+    return "" if ran else "its executed notebook is missing"
 
 
 def check(stages: Sequence[str], run: Run, only: bool) -> None:

@@ -173,6 +173,20 @@ def test_results_say_of_each_stage_the_settings_that_it_had(quick, capsys):
     assert list(recorded()) == BOTH
 
 
+def test_a_stage_that_does_not_read_a_changed_setting_stays_as_it_was_made(quick, capsys):
+    for first, then in (
+        ([], ["--set", "rl.steps=2"]),
+        (["--profile", "smoke", "--set", "rl.steps=2"], ["--profile", "smoke"]),
+    ):
+        assert pipeline.main(first) == 0
+        capsys.readouterr()
+        assert pipeline.main([*then, "--only", "02"]) == 0
+        assert pipeline.main(first) == 0
+        out = capsys.readouterr().out
+        assert f"{FIRST}: fresh" in out and f"{FIRST}: running" not in out
+        assert f"{SECOND}: running (it was made with rl.steps=" in out
+
+
 def test_a_stage_after_a_run_with_other_settings_is_refused(quick, capfd):
     assert pipeline.main(["--profile", "smoke"]) == 0
     before = toys.contents(quick)
