@@ -23,6 +23,7 @@ from torch import Tensor
 
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.schedule import TangentSchedule
+from r4t_utils.machine.checks import whole
 from r4t_utils.settings import Count, DiffusionSettings, Section, Weight
 
 Sampler = Literal["sde", "ode", "dpm"]
@@ -54,8 +55,9 @@ def sample(denoiser: Denoiser, z_q: Tensor | np.ndarray, L: int, how: How, gener
     computed. The noise is drawn on the generator's device, so that a CPU generator gives the same noise anywhere.
 
     Returns (B, L, d), as the model gives them: close to unit length where the data are, but not normalised.
-    Raises ValueError for queries of the wrong shape.
+    Raises ValueError for queries of the wrong shape, or a set without a row.
     """
+    L = whole("L", L, 1, why="a set needs a row")
     z_q = torch.as_tensor(z_q).to(denoiser.null)  # its device and precision
     was_training = denoiser.training
     denoiser.eval()

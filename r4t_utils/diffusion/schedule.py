@@ -24,12 +24,16 @@ ARC = 1.5  # the stretch [0, 1.5] of the tangent that the schedule uses; π/2 wo
 class TangentSchedule:
     """σ(t) = σ_top · tan(1.5 t) / tan(1.5) for t in [0, 1], with σ_top = σ_max · σ_data.
 
-    This is the cosine schedule seen as a noise level: cos² = 1 / (1 + tan²). `DenoiserConfig` checks the three levels.
+    This is the cosine schedule seen as a noise level: cos² = 1 / (1 + tan²). Raises ValueError for an empty range.
     """
 
     sigma_data: float = 0.088
     sigma_min: float = 1e-4
     sigma_max: float = 80.0
+
+    def __post_init__(self):
+        if not (self.sigma_data > 0 and 0 < self.sigma_min < self.top < math.inf):
+            raise ValueError(f"{self}: must be positive, and sigma_min below sigma_max * sigma_data = {self.top:.4g}")
 
     @property
     def top(self) -> float:
@@ -71,6 +75,10 @@ class TangentSchedule:
         1e-3): noise so small changes no nearest-content search. One step is the level `top` alone.
         """
         end = self.sigma_data / 100 if end is None else end
+        if not (steps >= 1 and 0 < end < self.top and rho >= 1):
+            raise ValueError(
+                f"steps={steps}, end={end}, rho={rho}: must be 1 or more, in (0, {self.top:.4g}), 1 or more"
+            )
         u = torch.linspace(0, 1, steps, dtype=torch.float64)
         if math.isinf(rho):
             sigmas = self.top * (end / self.top) ** u

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from r4t_utils.machine.checks import whole
 from r4t_utils.policy.rewards import coverage, vendi
 from r4t_utils.space.encoder import unit
 
@@ -64,7 +65,7 @@ def _gains(ranked: ArrayLike, labels: ArrayLike, relevant: ArrayLike, k: int) ->
     J = labels & relevant[:, None]
     if not J.any():
         raise ValueError("no relevant document has a subtopic, so no score is defined; leave the query out.")
-    top = ranked[:k]
+    top = ranked[: whole("k", k, 1)]
     return np.where(top[:, None] >= 0, J[top], False).astype(np.float64), J[J.any(1)].astype(np.float64)
 
 
@@ -104,6 +105,8 @@ def alpha_ndcg_at(ranked: ArrayLike, labels: ArrayLike, relevant: ArrayLike, k: 
     alpha in 0..1. Normalised by the greedy ideal over all relevant documents, so it may pass 1 by a little where greedy
     is not optimal. Returns a float from 0.
     """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}; it must be in 0..1.")
     top, judged = _gains(ranked, labels, relevant, k)
     return _alpha_dcg(top, alpha) / _alpha_dcg(_greedy_ideal(judged, k, alpha), alpha)
 
@@ -121,6 +124,7 @@ def _columns(*arrays: ArrayLike) -> np.ndarray:
 
 def _resampled_means(X: np.ndarray, n_boot: int, seed: int, groups: ArrayLike | None) -> np.ndarray:
     """Means of n_boot resamples of whole groups of the rows of X (n, c): (n_boot, c). Blocks keep memory small."""
+    n_boot = whole("n_boot", n_boot, 100)
     names, group = np.unique(np.arange(len(X)) if groups is None else groups, return_inverse=True)
     if group.shape != X.shape[:1] or len(names) < 2:
         given = f"groups have shape {group.shape} and {len(names)} values"

@@ -118,8 +118,12 @@ def composite(
     sub-queries; z_q: (..., d) the query; present: optional (..., k) bool, all False for a malformed fan-out; repeated:
     optional (..., k) bool, True where an earlier slot says the same. `diversity` says how the terms, whose ranges
     differ, are added: "vendi" takes r_div in 1..k, as printed in Eq. 2; "vendi_over_k" takes r_div / k, in 1/k..1.
-    Returns a Reward of arrays (...).
+    Returns a Reward of arrays (...). Raises ValueError for another diversity, or a weight below 0 or infinite.
     """
+    weights = lambda_g, lambda_d, lambda_a
+    if diversity not in ("vendi", "vendi_over_k") or not all(0 <= weight < np.inf for weight in weights):
+        given = f"diversity={diversity!r}, weights {weights}"
+        raise ValueError(f"{given}: must be vendi or vendi_over_k, and three numbers of 0 or more")
     r = ground(nearest_distance, present, repeated), vendi(C, present), align(Q, z_q, present, repeated)
     weight = {"vendi": lambda_d, "vendi_over_k": lambda_d / np.shape(C)[-2]}[diversity]
     return Reward(lambda_g * r[0] + weight * r[1] + lambda_a * r[2], *r)

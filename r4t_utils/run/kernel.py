@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 
@@ -42,12 +43,12 @@ def execute(stage: str, run: Run) -> tuple[float, float]:
     values |= {"seed": run.seed, "overrides": run.overrides}
     with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
         scratch, before = Path(folder), files.file_hash(source)
-        running, events = scratch / source.name, scratch / "progress.jsonl"
+        running, events = scratch / source.name, scratch / "progress"
         try:
             with _environment(run, scratch, events), Follower(events):
                 options = {"parameters": values, "kernel_name": "python3", "cwd": str(paths.ROOT)}
-                options |= {"progress_bar": False, "log_output": False}
-                options |= {"extra_arguments": ["--log-level=CRITICAL"]}  # or each kernel warns of its sockets
+                quiet = ["--log-level=CRITICAL"]  # or each kernel warns of its sockets
+                options |= {"progress_bar": False, "log_output": False, "extra_arguments": quiet}
                 _in_thread(papermill.execute_notebook, str(source), str(running), **options)
             if run.is_default and files.file_hash(source) != before:
                 raise StageFailed(f"notebooks/{source.name} was edited while it ran; run it again")
@@ -89,13 +90,12 @@ def _environment(run: Run, scratch: Path, events: Path) -> Iterator[None]:
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec = {"argv": argv, "display_name": "Python 3", "language": "python"}
     files.write_text(scratch / "kernels" / "python3" / "kernel.json", json.dumps(spec))
-    changed: dict[str, str | None] = {
+    changed = {
         "R4T_ARTIFACTS": str(paths.artifacts()),
         "R4T_RESULTS": str(paths.results()),
         "R4T_NOTEBOOKS": str(paths.notebooks()),
         "R4T_DATA_DIR": str(run.data_dir or ""),
         "R4T_PROGRESS": str(events),
-        "PYTHONPATH": None,
         "PYTHONSAFEPATH": "1",
         "PYTHONHASHSEED": "0",
         "JUPYTER_PATH": str(scratch),  # searched first, so that no kernel of another environment is taken
@@ -105,20 +105,9 @@ def _environment(run: Run, scratch: Path, events: Path) -> Iterator[None]:
         "MPLCONFIGDIR": str(paths.artifacts() / "matplotlib"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # or each kernel prints a debugger warning
     }
-    before = {key: os.environ.get(key) for key in changed}
-    _set(changed)
-    try:
+    with patch.dict(os.environ, changed):  # which puts all of it back, PYTHONPATH too
+        os.environ.pop("PYTHONPATH", None)
         yield
-    finally:
-        _set(before)
-
-
-def _set(variables: dict[str, str | None]) -> None:
-    for key, value in variables.items():
-        if value is None:
-            os.environ.pop(key, None)
-        else:
-            os.environ[key] = value
 
 
 class PeakMemory:

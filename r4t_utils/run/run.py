@@ -1,10 +1,5 @@
-"""The parameters of a run, checked before anything else happens, and the folders of that run.
-
-    artifacts/<profile>/<label>/<stage>/         what a stage hands on (ignored by git)
-    results/<profile>/<label>/                   what a reader wants: tables and figures
-
-`label` names the data (sample, polyvore, polyvore-subset).
-"""
+"""The parameters of a run, checked before anything else happens, and its folders: artifacts/<profile>/<label>/ for what
+stages hand on (ignored by git), results/<profile>/<label>/ for readers. `label`: "sample", "polyvore-subset", ..."""
 
 import os
 import shlex

@@ -172,3 +172,8 @@ def test_a_solver_that_does_not_exist_is_refused():
 def test_wrong_queries_are_refused():
     with pytest.raises(ValueError, match="z_q has shape"):
         sample(awake(), torch.randn(2, 7), 4, settings())
+
+
+def test_a_set_without_a_row_is_refused():
+    with pytest.raises(ValueError, match="L=0: must be a whole number of at least 1; a set needs a row"):
+        sample(awake(), torch.zeros(2, 8), 0, settings())

@@ -62,6 +62,21 @@ def test_sigma_is_the_cosine_schedule():
     torch.testing.assert_close(1 / (1 + schedule.sigma(t) ** 2), torch.cos(1.5 * t) ** 2)
 
 
+@pytest.mark.parametrize(
+    "settings, named",
+    [
+        ({"sigma_data": 0.0}, "sigma_data=0.0"),
+        ({"sigma_min": -1.0}, "sigma_min=-1.0"),
+        ({"sigma_max": math.inf}, "sigma_max=inf"),
+        ({"sigma_data": math.nan}, "sigma_data=nan"),
+        ({"sigma_min": 7.05}, "must be .*below"),  # below 80 but above 80 times sigma_data
+    ],
+)
+def test_bad_levels_are_refused(settings, named):
+    with pytest.raises(ValueError, match=named):
+        TangentSchedule(**settings)
+
+
 def test_the_schedule_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         TangentSchedule().sigma_max = 1.0
@@ -111,3 +126,12 @@ def test_grids_fall_from_the_top_to_the_end(steps, rho):
     sigmas = schedule.grid(steps, rho=rho)
     assert len(sigmas) == steps and (sigmas.diff() < 0).all()
     assert sigmas[0].item() == pytest.approx(7.04) and sigmas[-1].item() == pytest.approx(0.00088)
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [({"steps": 0}, "steps=0"), ({"steps": 4, "end": 8.0}, "end=8.0"), ({"steps": 4, "rho": 0.5}, "rho=0.5")],
+)
+def test_bad_grids_are_refused(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        TangentSchedule().grid(**arguments)

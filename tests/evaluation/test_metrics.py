@@ -157,6 +157,9 @@ def test_paired_ratio_against_a_plain_loop():
     [
         (lambda: metrics.bootstrap_interval([1.0], 1000, 0), "2 queries"),
         (lambda: metrics.bootstrap_interval([1.0, np.nan], 1000, 0), "not finite"),
+        (lambda: metrics.bootstrap_interval([1.0, 2.0], 10, 0), "n_boot=10"),
+        (lambda: metrics.subtopic_recall_at([0], *judged_collection(0)[1:], 0), "k=0"),
+        (lambda: metrics.alpha_ndcg_at([0], np.eye(3, dtype=bool), np.ones(3, bool), 1, alpha=2), "alpha is 2"),
         (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 7]), "1 values"),
         (lambda: metrics.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 8, 9]), r"\(3,\)"),
         (lambda: metrics.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0], 1000, 0), r"\(3,\)"),
