@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,7 @@ def test_groups_do_not_depend_on_the_blocks_of_the_comparison(monkeypatch):
     assert near_duplicate_groups(texts).tolist() == whole.tolist()
 
 
+@pytest.mark.training
 def test_group_numbers_do_not_depend_on_the_order_of_sets():
     """Python draws the order of a set of words anew in every process."""
     code = "import sys; from r4t_utils.data.splits import near_duplicate_groups as f; print(f(sys.argv[1:]).tolist())"

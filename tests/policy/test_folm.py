@@ -159,6 +159,7 @@ def test_fan_out_uses_the_settings_temperature_unless_told(policy, monkeypatch):
 # Prompts, saving
 
 
+@pytest.mark.training
 def test_asking_a_policy_needs_no_library_of_the_notebooks():
     code = """import sys
 sys.modules |= dict.fromkeys(["peft", "datasets", "trl"])

@@ -109,6 +109,7 @@ def test_every_import_is_a_declared_dependency():
                     assert found & allowed, f"{where} imports {top} ({found or 'not installed'}); declare it"
 
 
+@pytest.mark.training
 def test_the_retriever_needs_no_extra():
     """Its module and MiniLM load where none of the packages that only an extra brings can be found."""
     absent = DIRECT.keys() - _reached(CORE.values())

@@ -67,6 +67,7 @@ def test_bad_input_is_one_message_and_status_2(toy, capfd, arguments, words):
     assert toys.contents(toy) == before
 
 
+@pytest.mark.training
 def test_the_command_itself_reports_bad_input_without_a_traceback(folders):
     done = run("--seed", "x")
     assert done.returncode == 2 and done.stdout == ""
@@ -97,6 +98,7 @@ def test_a_missing_notebook_is_refused(toy, capsys):
     assert f"{SECOND}.ipynb" in capsys.readouterr().err
 
 
+@pytest.mark.training
 def test_light_imports():
     """A run that finds nothing to do must not wait for torch."""
     heavy = "('torch', 'transformers', 'papermill')"

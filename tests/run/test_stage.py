@@ -202,6 +202,7 @@ def test_results_join_the_others_when_the_stage_is_finished(made):
     assert stage.partials(SECOND, SMOKE) == []
 
 
+@pytest.mark.training
 def test_a_killed_run_leaves_the_earlier_artifact_and_is_swept(made):
     script = (
         "import os\nfrom r4t_utils.run.stage import begin\n"
