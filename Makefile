@@ -5,14 +5,15 @@ PROFILE ?= cpu
 DATASET ?= sample
 DATA_DIR ?=
 SEED ?= 0
+SEEDS ?= 0 1 2
 SET ?=
-export PROFILE DATASET DATA_DIR SEED SET
+export PROFILE DATASET DATA_DIR SEED SEEDS SET
 # Python finds this project and its libraries alone, whatever lies in the caller's folder or PYTHONPATH.
 unexport PYTHONPATH
 export PYTHONSAFEPATH := 1
 export PYTHONUTF8 := 1
 
-VARIABLES := PROFILE DATASET DATA_DIR SEED SET PYTHON
+VARIABLES := PROFILE DATASET DATA_DIR SEED SEEDS SET PYTHON
 UNKNOWN := $(strip $(foreach name,$(filter-out $(VARIABLES),$(.VARIABLES)),$(if \
 	$(findstring command line,$(origin $(name))),$(name))))
 ifneq ($(UNKNOWN),)
@@ -24,8 +25,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # Named after the content of what it installs: a changed pin is a new stamp, a touched file is not.
 STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
-PIPELINE = $(PY) -m r4t_utils.run.pipeline --profile "$$PROFILE" --dataset "$$DATASET" --data-dir "$$DATA_DIR" \
-	--seed "$$SEED" --set "$$SET"
+RUN = --profile "$$PROFILE" --dataset "$$DATASET" --data-dir "$$DATA_DIR" --seed "$$SEED" --set "$$SET"
 
 # Notebooks and their kernels write here, and need no home folder.
 SCRATCH = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
@@ -33,7 +33,7 @@ SCRATCH = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	JUPYTER_RUNTIME_DIR="$$scratch/runtime" IPYTHONDIR="$$scratch/ipython" MPLCONFIGDIR="$$scratch/matplotlib" \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup reproduce $(STAGES) figures readme quick test lint lab clean distclean
+.PHONY: help setup reproduce $(STAGES) seeds compare record figures readme quick test lint lab clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -41,19 +41,23 @@ help:
 	@echo 'make setup       build the private environment in $(VENV) (the other targets do so when needed)'
 	@echo 'make reproduce   run the six notebooks; what is fresh is skipped'
 	@echo 'make 01 .. 06    run one notebook; the ones before it must be fresh'
+	@echo 'make seeds       run them for each seed of SEEDS, then say what the seeds say together'
+	@echo 'make compare     put the claims of your run, or of its seeds, beside the recorded ones'
+	@echo 'make record      keep a fresh run: tables and figures in results/, outputs of the default run in notebooks/'
 	@echo 'make figures     draw the figures from recorded results, without training'
 	@echo 'make readme      draw the tables of README.md from recorded results'
 	@echo 'make quick       unit tests without any training, in parallel: under a minute'
 	@echo 'make test        all unit tests, then the six notebooks from scratch in a scratch folder'
 	@echo 'make lint        format, style and types'
 	@echo 'make lab         open the notebooks in JupyterLab'
-	@echo 'make clean       remove artifacts and caches; results stay'
+	@echo 'make clean       remove artifacts, the outputs of runs among them, and caches; what was recorded stays'
 	@echo 'make distclean   the same, and the environment'
 	@echo
 	@echo 'Variables, with their values now:'
 	@printf '  %-18s %s\n' "PROFILE=$$PROFILE" 'smoke, cpu, gpu or paper' \
-		"DATASET=$$DATASET" 'sample or polyvore' "DATA_DIR=$$DATA_DIR" 'folder of a real data set' \
-		"SEED=$$SEED" 'a whole number' "SET=$$SET" 'settings, such as SET="rl.steps=20 folm.k=8"'
+		"DATASET=$$DATASET" 'sample, polyvore, perspectrum or jsonl' "DATA_DIR=$$DATA_DIR" 'folder of a real data set' \
+		"SEED=$$SEED" 'a whole number' "SEEDS=$$SEEDS" 'the seeds of make seeds' \
+		"SET=$$SET" 'settings, such as SET="rl.steps=20 folm.k=8"'
 
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
@@ -69,10 +73,16 @@ $(STAMP):
 setup: $(STAMP)
 
 reproduce: setup
-	@$(PIPELINE)
+	@$(PY) -m r4t_utils.run.pipeline $(RUN)
 
 $(STAGES): setup
-	@$(PIPELINE) --only $@
+	@$(PY) -m r4t_utils.run.pipeline $(RUN) --only $@
+
+seeds: setup
+	@$(PY) -m r4t_utils.run.seeds $(RUN) --seeds "$$SEEDS"
+
+compare record: setup
+	@$(PY) -m r4t_utils.run.$@ $(RUN)
 
 figures: setup
 	@$(PY) -m r4t_utils.evaluation.drawing results/"$$PROFILE"/"$$DATASET"*

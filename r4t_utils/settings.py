@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+MINILM_LAYERS = 6
 KEY_VALUE_HEADS = 2  # of the small policy, shared by its attention heads: the cache's size bounds sampling on a CPU
 
 
@@ -58,6 +59,12 @@ class CorpusSettings(Section):
 
 
 class EncoderSettings(Section):
+    finetune_steps: Natural  # 0 = leave the sentence encoder as it is
+    finetune_layers: Annotated[int, Field(ge=1, le=MINILM_LAYERS)]  # the upper ones
+    finetune_batch: Annotated[int, Field(ge=2)]
+    finetune_items: Count
+    finetune_rate: Rate
+    finetune_temperature: Temperature
     d: Annotated[int, Field(ge=2, le=384)]  # the sentence encoder has no more
     prefixes: Sizes
     epochs: Count
@@ -169,6 +176,13 @@ class DiffusionSettings(Section):
         return _need(self, self.warmup_steps <= self.steps, f"diffusion.warmup_steps={self.warmup_steps} {longest}")
 
 
+class Merging(Section):
+    """How the ranked lists of a fan-out become one set (`space/merging.py`), and the plain query's share in it."""
+
+    rule: Literal["fill", "round_robin", "fusion", "top1"]
+    query_weight: Annotated[Real, Field(ge=0, lt=1)]
+
+
 class EvaluationSettings(Section):
     best_of: Count
     runs: Annotated[int, Field(ge=2)]
@@ -196,6 +210,7 @@ class Settings(Section):
     rl: RlSettings
     synthesis: SynthesisSettings
     diffusion: DiffusionSettings
+    merging: Merging
     evaluation: EvaluationSettings
     latency: LatencySettings
 
@@ -221,6 +236,7 @@ RULES = {
     "finite_number": "must be finite",
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be above {gt}",
+    "less_than": "must be below {lt}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
     "string_type": "is not text",

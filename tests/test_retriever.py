@@ -6,12 +6,14 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from retrievers import untrained
+from retrievers import FUSION, untrained
 from safetensors.numpy import load_file, save_file
 
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.retriever import FanoutRetriever
+from r4t_utils.settings import Merging
 from r4t_utils.space.index import Index
+from r4t_utils.space.merging import RULES, find
 
 REMEDY = "; copy the folder anew, or make it again"
 FILES = [
@@ -45,17 +47,36 @@ def folder(saved, tmp_path):
 
 def test_a_search_answers_with_k_contents(retriever):
     found = retriever.search("bohemian festival style", k=10)
-    assert list(found) == ["id", "title", "direction", "distance"]
-    assert len(found) == 10 and found.id.is_unique and found.direction.tolist() == list(range(10))
+    assert list(found) == ["id", "title", "cosine", "direction", "distance", "found_by"]
+    assert len(found) == 10 and found.id.is_unique and found.direction.between(0, 9).all()
     assert found.title.tolist() == [retriever.titles[i] for i in found.id] and found.distance.between(0, 2).all()
     assert len(retriever.search("coat", k=1)) == len(retriever.search("coat", k=np.int64(1), seed=np.int64(3))) == 1
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_search_merges_by_its_rule_and_says_so(rule, weight):
+    how = Merging(rule=rule, query_weight=weight)
+    retriever, query, k = untrained(merging=how), "red boots", 4
+    found = retriever.search(query, k)
+    rows, z_q = retriever.directions([query], k), retriever.encoder.text([query])
+    assert found.id.tolist() == find(retriever.index, rows, z_q, k, how)[0].tolist()
+    assert found.attrs == {"merging": rule, "query_weight": weight}
+    own, *lists = retriever.index.search(np.concatenate([z_q, rows[0]]), k)[0].tolist()
+    for row in found.itertuples():
+        content = retriever.index.vectors[row.id]
+        to_each = np.linalg.norm(rows[0] - content, axis=1)
+        assert row.direction == to_each.argmin() and row.distance == pytest.approx(to_each.min(), abs=1e-3)
+        assert row.cosine == pytest.approx(z_q[0] @ content, abs=1e-5)
+        by = ["query"] * (row.id in own) + [str(i) for i, ids in enumerate(lists) if row.id in ids]
+        assert row.found_by == ", ".join(by)
 
 
 def test_what_was_saved_answers_the_same(retriever, saved):
     assert {str(path.relative_to(saved)) for path in saved.rglob("*.*")} == set(FILES)
     loaded = FanoutRetriever.from_pretrained(str(saved))
     assert loaded.search("a red coat").equals(retriever.search("a red coat"))
-    assert (loaded.slots, loaded.sampling) == (retriever.slots, retriever.sampling)
+    assert (loaded.slots, loaded.sampling, loaded.merging) == (retriever.slots, retriever.sampling, FUSION)
 
 
 def test_the_same_seed_gives_the_same_set_and_another_one_another(retriever):
@@ -96,7 +117,7 @@ def test_a_number_of_directions_that_cannot_be_is_refused(retriever, k):
 
 def test_no_more_directions_than_contents(retriever):
     few = Index(retriever.index.vectors[:4])
-    small = FanoutRetriever(retriever.encoder, retriever.denoiser, few, list("abcd"), 10, retriever.sampling)
+    small = FanoutRetriever(retriever.encoder, retriever.denoiser, few, list("abcd"), 10, retriever.sampling, FUSION)
     assert sorted(small.search("coat", k=4).title) == list("abcd")
     with pytest.raises(ValueError, match="k=5: must be a whole number from 1 to 4; .*10 directions over 4 contents"):
         small.search("coat", k=5)
@@ -114,9 +135,11 @@ def test_parts_that_were_not_made_for_each_other_are_refused(retriever):
     narrow = Index(np.eye(64, dtype=np.float32)[:30])
     for name, other in (("denoiser", Denoiser(config)), ("index", narrow)):
         with pytest.raises(ValueError, match=f"do not fit each other: widths .*'{name}': 64"):
-            FanoutRetriever(**parts | {name: other}, titles=retriever.titles, slots=10, how=retriever.sampling)
+            FanoutRetriever(
+                **parts | {name: other}, titles=retriever.titles, slots=10, how=retriever.sampling, merging=FUSION
+            )
     with pytest.raises(ValueError, match="29 titles for 30 contents"):
-        FanoutRetriever(**parts, titles=retriever.titles[1:], slots=10, how=retriever.sampling)
+        FanoutRetriever(**parts, titles=retriever.titles[1:], slots=10, how=retriever.sampling, merging=FUSION)
 
 
 def test_saving_replaces_a_retriever_and_nothing_else(retriever, folder, tmp_path):
@@ -196,6 +219,8 @@ def test_every_key_that_is_unknown_or_gone_is_named(folder, name):
         ),
         ("retriever.json", {"sampling": {"sampler": "x", "sampling_steps": 4, "guidance": 0.0}}, "sampling.sampler"),
         ("retriever.json", {"sampling": None}, "sampling=None is not a mapping"),
+        ("retriever.json", {"merging": {"rule": "sum", "query_weight": 0.5}}, "merging.rule='sum' must be 'fill'"),
+        ("retriever.json", {"merging": {"rule": "fill", "query_weight": 1.0}}, "query_weight=1.0 must be below 1"),
         ("denoiser/config.json", {"heads": 5}, "hidden=32 is not a multiple of heads=5"),
         ("denoiser/config.json", {"d": "128"}, "d='128' is not a whole number"),
         ("denoiser/config.json", {"sigma_min": 1e9}, "sigma_min=1000000000.0 must be below"),

@@ -2,16 +2,35 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
+from r4t_utils.data.language import Language, fashion, own_words
 from r4t_utils.data.text import clean
+from r4t_utils.machine.checks import damaged, read, read_json
 
 SPLITS = ("train", "validation", "test")
+NEEDED = {  # columns of each table; others are for the judge or the reader
+    "items": {"title", "category"},
+    "collections": {"title", "items"},
+    "oar": {"query", "family", "group", "split"},
+    "wscr": {"query", "items", "group", "split"},
+    "qrels": {"query", "content", "subtopic"},
+}
 TABLES = ("items", "collections", "oar", "wscr")
+Speaks = Literal["fashion", "own words"]
+
+
+class _Facts(BaseModel):
+    name: str
+    speaks: Speaks
+    labels: bool
 
 
 @dataclass(frozen=True)
@@ -19,14 +38,18 @@ class Corpus:
     """A fixed database D and its queries.
 
     Attributes:
-        name: label of the data set ("sample", "polyvore", "polyvore-subset").
+        name: label of the data set ("sample", "polyvore-subset", "perspectrum", "jsonl-recipes").
         items: one row per item, indexed 0..n-1: title, category (and known attributes, where there are any).
         collections: one row per outfit, indexed 0..m-1: title, items (row numbers of ``items``).
         oar: broad queries of open-ended abstract retrieval: query, group (of near-duplicates, the unit of splits and
             of intervals), split, family, and, where attributes are known, intent (JSON: attribute -> admissible
-            values).
-        wscr: queries of weakly supervised compositional retrieval: query, group, split, collection (the outfit that
-            it was written for), items (that outfit's, the reference set Y).
+            values). With qrels also id, and apart: a validation or test query that shares no relevant content with
+            any training query.
+        wscr: queries of weakly supervised compositional retrieval: query, group, split, items (the reference set Y),
+            and, where Y is the items of one outfit, collection (the outfit).
+        qrels: None, or what people judged relevant: query (an id of ``oar``), content (row number of ``collections``),
+            subtopic (text, the query's own).
+        speaks: what the small policy's warm-up is composed of: "fashion", a list written for it, or "own words".
     """
 
     name: str
@@ -34,6 +57,8 @@ class Corpus:
     collections: pd.DataFrame
     oar: pd.DataFrame
     wscr: pd.DataFrame
+    qrels: pd.DataFrame | None = None
+    speaks: Speaks = "fashion"
 
     def queries(self, task: str, split: str) -> pd.DataFrame:
         """The rows of one task ("oar" or "wscr") and split, renumbered from 0; ValueError for an unknown split."""
@@ -42,13 +67,27 @@ class Corpus:
         table = {"oar": self.oar, "wscr": self.wscr}[task]
         return table.loc[table["split"] == split].reset_index(drop=True)
 
+    @cached_property
+    def language(self) -> Language:
+        """The general language of the small policy's warm-up: a fashion list, or the commonest words of the contents
+        and of the training queries, one by one, so that it does not say which of them go together."""
+        if self.speaks == "fashion":
+            return fashion()
+        asked = [query for table in (self.oar, self.wscr) for query in table.loc[table.split == "train", "query"]]
+        return own_words(list(dict.fromkeys(asked)), self.items.title.tolist())
+
     def training_collections(self) -> np.ndarray:
-        """Which collections may teach an encoder, bool (m,): no validation or test query was written for them, or is
-        their title."""
+        """Which collections may teach an encoder, bool (m,): no validation or test query was written for them, is
+        their title, or has them among its relevant contents."""
         held_out = [table[table.split != "train"] for table in (self.oar, self.wscr)]
         asked = {clean(query) for table in held_out for query in table["query"]}
-        named = self.collections.title.map(clean).isin(asked).to_numpy()
-        return ~named & ~self.collections.index.isin(held_out[1].collection)
+        excluded = self.collections.title.map(clean).isin(asked).to_numpy()
+        if "collection" in self.wscr:
+            excluded = excluded | self.collections.index.isin(held_out[1]["collection"])
+        if self.qrels is not None:
+            theirs = self.qrels.loc[self.qrels["query"].isin(held_out[0]["id"]), "content"]
+            excluded = excluded | self.collections.index.isin(theirs)
+        return ~excluded
 
     def collection_texts(self) -> list[str]:
         """Each collection as one line of text: its items' titles."""
@@ -71,10 +110,22 @@ class Corpus:
         """Writes one Parquet file per table, and corpus.json, into a folder that exists."""
         for table in TABLES:
             getattr(self, table).to_parquet(folder / f"{table}.parquet")
-        (folder / "corpus.json").write_text(json.dumps({"name": self.name}))
+        if self.qrels is not None:
+            self.qrels.to_parquet(folder / "qrels.parquet")
+        facts = _Facts(name=self.name, speaks=self.speaks, labels=self.qrels is not None)
+        (folder / "corpus.json").write_text(json.dumps(facts.model_dump()))
 
     @classmethod
     def load(cls, folder: Path) -> "Corpus":
-        """The corpus that ``save`` wrote into the folder."""
-        name = json.loads((folder / "corpus.json").read_text())["name"]
-        return cls(name, *(pd.read_parquet(folder / f"{table}.parquet") for table in TABLES))
+        """The corpus that ``save`` wrote into the folder; ValueError that names a missing or damaged file."""
+        facts = read_json(folder / "corpus.json", _Facts)
+        names = (*TABLES, "qrels") if facts.labels else TABLES
+        return cls(facts.name, *(_table(folder, name) for name in names), speaks=facts.speaks)
+
+
+def _table(folder: Path, name: str) -> pd.DataFrame:
+    path = folder / f"{name}.parquet"
+    table = read(path, pd.read_parquet)
+    if missing := sorted(NEEDED[name] - {*table}):
+        raise damaged(path, f"has no column {', '.join(missing)}")
+    return table

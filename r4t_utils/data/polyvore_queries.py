@@ -12,8 +12,9 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
+from r4t_utils.data.language import ABSTRACT, fashion
 from r4t_utils.data.splits import with_splits
-from r4t_utils.data.text import ABSTRACT, clean, kinds, terms, vocabulary
+from r4t_utils.data.text import clean
 
 DETAIL = ("colour", "pattern", "material")
 TEMPLATES = {  # by the kind of b; a is always abstract
@@ -27,7 +28,7 @@ TEMPLATES = {  # by the kind of b; a is always abstract
 def meaningful(title: str, longest: int) -> str | None:
     """The cleaned title where it has 2 to ``longest`` words, no digit and a general term, else None."""
     text = clean(title)
-    good = 2 <= len(text.split()) <= longest and not re.search(r"\d", text) and terms(text)
+    good = 2 <= len(text.split()) <= longest and not re.search(r"\d", text) and fashion().terms(text)
     return text if good else None
 
 
@@ -39,8 +40,8 @@ def broad_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: n
         pairs = _pairs(items, collections)
         pairs = [pairs[i] for i in rng.permutation(len(pairs))]
         for turn, (number, (a, b)) in product(range(3), enumerate(pairs)):  # every pair once before any pair twice
-            kind, name = vocabulary()[b]
-            query = TEMPLATES[kind][(number + turn) % 3].format(a=vocabulary()[a][1], b=name)
+            kind, name = fashion().vocabulary[b]
+            query = TEMPLATES[kind][(number + turn) % 3].format(a=fashion().vocabulary[a][1], b=name)
             if len(rows) < n and len(query.split()) <= 6:
                 rows.setdefault(query, "recombined")
     return with_splits(pd.DataFrame({"query": list(rows), "family": list(rows.values())}), rng)
@@ -52,7 +53,7 @@ def outfit_queries(items: pd.DataFrame, collections: pd.DataFrame, n: int, rng: 
     Columns: query, collection (row number of the outfit), items, group, split. The query is the outfit's own title
     where that is meaningful and not taken, else a description by its items.
     """
-    categories, own, rows = items.category.to_numpy(), [*map(terms, items.title)], {}
+    categories, own, rows = items.category.to_numpy(), [*map(fashion().terms, items.title)], {}
     common = Counter(term for found in own for term in found)
     for i in rng.permutation(len(collections)):
         if len(rows) == n:
@@ -72,13 +73,15 @@ def _described(found: list[list[str]], categories: Iterable[str], common: Counte
     counts = Counter(term for own in found for term in own)
     by_kind: dict[str, str] = {}
     for term in sorted(counts, key=lambda term: (-counts[term], common[term], term)):
-        by_kind.setdefault(vocabulary()[term][0], vocabulary()[term][1])
+        by_kind.setdefault(fashion().vocabulary[term][0], fashion().vocabulary[term][1])
     abstract = [kind for kind in by_kind if kind in ABSTRACT][:1]
     chosen = [kind for kind in by_kind if kind in DETAIL][: 2 - len(abstract)] + abstract
     if not chosen:
         return None
     start = " ".join(by_kind[kind] for kind in sorted(chosen, key=(DETAIL + ABSTRACT).index)) + " outfit"
-    names = [name for name in dict.fromkeys(map(clean, categories)) if "garment" in kinds(name.split(" ")[-1])][:2]
+    names = [
+        name for name in dict.fromkeys(map(clean, categories)) if "garment" in fashion().kinds(name.split(" ")[-1])
+    ][:2]
     shorter = (names, list(dict.fromkeys(name.split()[-1] for name in names)), names[:1])
     queries = (f"{start} with {' and '.join(parts)}" for parts in shorter if parts)
     return next((query for query in queries if len(query.split()) <= 8), start)
@@ -86,12 +89,12 @@ def _described(found: list[list[str]], categories: Iterable[str], common: Counte
 
 def _pairs(items: pd.DataFrame, collections: pd.DataFrame) -> list[tuple[str, str]]:
     """Terms (a, b) that meet in 5 outfits or more, a abstract and b of another kind."""
-    own = [*map(terms, items.title)]
+    own = [*map(fashion().terms, items.title)]
     together = Counter()
     for title, members in zip(collections.title, collections["items"], strict=True):
-        here = set(terms(title)).union(*(own[i] for i in members))
+        here = set(fashion().terms(title)).union(*(own[i] for i in members))
         together.update(combinations(sorted(here), 2))
-    order, kind = (*ABSTRACT, *DETAIL, "garment"), {term: kind for term, (kind, _) in vocabulary().items()}
+    order, kind = (*ABSTRACT, *DETAIL, "garment"), {term: kind for term, (kind, _) in fashion().vocabulary.items()}
     often = sorted(pair for pair, count in together.items() if count >= 5)
     pairs = (sorted(pair, key=lambda term: order.index(kind[term])) for pair in often)
     pairs = ((a, b) for a, b in pairs if kind[a] in ABSTRACT and kind[a] != kind[b])

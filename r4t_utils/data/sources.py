@@ -1,22 +1,26 @@
-"""Where a corpus comes from: the sample world, or a folder of real outfits."""
+"""Where a corpus comes from: the sample world, a folder of real outfits, of Perspectrum, or of anyone's own texts."""
 
 from pathlib import Path
 
-from r4t_utils.data import polyvore
+from r4t_utils.data import jsonl, perspectrum, polyvore
 from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.sample import generate
 from r4t_utils.settings import CorpusSettings
 
-DATASETS = ("sample", "polyvore")
+DATASETS = ("sample", "polyvore", "perspectrum", "jsonl")
 
 
-def label(dataset: str, folder: Path | None) -> str:
-    """The name under which results of a data set are kept: "sample", "polyvore" or "polyvore-subset".
+def label(dataset: str, folder: Path | None, k: int = 1) -> str:
+    """The name under which results of a data set are kept: "sample", "polyvore", "polyvore-subset", "perspectrum" or
+    "jsonl-<folder name>".
 
-    Raises ValueError for an unknown data set, and for a folder that cannot be read as that data set.
+    Raises ValueError for an unknown data set, for a folder that cannot be read as that data set, and for one of JSON
+    lines with fewer contents than k directions need.
     """
     folder = _checked(dataset, folder)
-    return polyvore.label(folder) if folder else dataset
+    if dataset == "jsonl" and folder:
+        return jsonl.label(folder, k)
+    return {"polyvore": polyvore, "perspectrum": perspectrum}[dataset].label(folder) if folder else dataset
 
 
 def load(dataset: str, folder: Path | None, settings: CorpusSettings) -> Corpus:
@@ -24,14 +28,19 @@ def load(dataset: str, folder: Path | None, settings: CorpusSettings) -> Corpus:
 
     Raises ValueError as ``label`` does, and where the settings ask for what the data set cannot give.
     """
-    if folder := _checked(dataset, folder):
-        return polyvore.load(folder, settings.n_oar_queries, settings.n_wscr_queries, settings.max_outfits)
-    return generate(settings.n_outfits, settings.n_oar_queries, settings.n_wscr_queries)
+    folder, s = _checked(dataset, folder), settings
+    if folder is None:
+        return generate(s.n_outfits, s.n_oar_queries, s.n_wscr_queries)
+    if dataset == "polyvore":
+        return polyvore.load(folder, s.n_oar_queries, s.n_wscr_queries, s.max_outfits)
+    if dataset == "perspectrum":
+        return perspectrum.load(folder, s.n_oar_queries, s.max_outfits)
+    return jsonl.load(folder, s.n_oar_queries)
 
 
 def _checked(dataset: str, folder: Path | None) -> Path | None:
     if dataset not in DATASETS:
-        raise ValueError(f"dataset={dataset!a} is not known; choose {' or '.join(DATASETS)}")
-    if dataset == "polyvore" and folder is None:
-        raise ValueError("data_dir=None, but dataset='polyvore' is read from a folder: give its path")
-    return folder if dataset == "polyvore" else None
+        raise ValueError(f"dataset={dataset!a} is not known; choose one of {', '.join(DATASETS)}")
+    if dataset != "sample" and folder is None:
+        raise ValueError(f"data_dir=None, but dataset={dataset!r} is read from a folder: give its path")
+    return folder if dataset != "sample" else None

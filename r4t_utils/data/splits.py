@@ -11,7 +11,7 @@ from r4t_utils.data.text import topic_words
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 NEAR = 0.8  # Jaccard overlap of topic words from which two queries are near-duplicates
-LARGEST = 1 / 20  # of a held-out split: a group that is larger goes to training
+LARGEST = 1 / 20  # of a held-out split: a group of two or more that is larger goes to training
 BLOCK = 1000  # queries compared with all others at a time: all pairs at once may not fit in memory
 
 
@@ -49,7 +49,7 @@ def split_811(groups: np.ndarray, rng: np.random.Generator, strata: Sequence | N
     counts = table.to_numpy()
     target = np.outer([*SHARES.values()], counts.sum(0))
     seen, place = np.zeros_like(target), np.zeros(len(counts), int)
-    large = counts.sum(1) > LARGEST * SHARES["test"] * len(groups)
+    large = counts.sum(1) > max(1, LARGEST * SHARES["test"] * len(groups))
     order = rng.permutation(len(counts))
     for i in (*order[large[order]], *order[~large[order]]):
         if not large[i]:  # where the shortfall, as a share of the target, is largest

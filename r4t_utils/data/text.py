@@ -1,20 +1,8 @@
-"""General fashion language (generic_language.yaml: words, no items and no outfits), and its use in a text."""
+"""Words of a text: cleaned, with one form for singular and plural, and less those that carry no topic."""
 
 import html
 import re
 import unicodedata
-from functools import cache
-from importlib.resources import files
-
-import yaml
-
-ABSTRACT = ("mood", "style", "occasion", "season")  # the facets that a broad request asks for, in the order of wording
-
-
-@cache
-def language() -> dict:
-    """The file as it is: openings, endings, garments, facets (kind -> terms) and a thesaurus (groups of synonyms)."""
-    return yaml.safe_load((files("r4t_utils.data") / "generic_language.yaml").read_text())
 
 
 def clean(title: str) -> str:
@@ -41,36 +29,6 @@ def _singular(word: str) -> str:
     word = re.sub("(?<=[a-z]{3})(?<![su])s$", "", word)
     word = re.sub("(?<=..[sxz]|.[cs]h)e$", "", word)  # of the ending -es, or the word's own
     return re.sub("(?<=..)ie$", "y", word)
-
-
-@cache
-def vocabulary() -> dict[str, tuple[str, str]]:
-    """Every term of general fashion language, as ``stem`` gives it -> (kind, usual spelling).
-
-    Kinds are the facets (colour, ..., style) and "garment"; a thesaurus word has the kind of the facet that
-    one of its neighbours belongs to, else "style". The last word of a garment's name is a garment too.
-    """
-    text = language()
-    known = {stem(term): (kind, clean(term)) for kind, words in text["facets"].items() for term in words}
-    for group in text["thesaurus"]:
-        kind = next((known[stem(term)][0] for term in group if stem(term) in known), "style")
-        for term in group:
-            known.setdefault(stem(term), (kind, clean(term)))
-    for term in (term for name in text["garments"] for term in (name, name.split()[-1])):
-        known.setdefault(stem(term), ("garment", clean(term)))
-    return known
-
-
-def terms(text: str) -> list[str]:
-    """The terms of general fashion language in a text, as ``stem`` gives them, each once."""
-    words = stem(text).split()
-    runs = (" ".join(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1))
-    return list(dict.fromkeys(run for run in runs if run in vocabulary()))
-
-
-def kinds(text: str) -> set[str]:
-    """The kinds of term that a text holds."""
-    return {vocabulary()[term][0] for term in terms(text)}
 
 
 # Words that carry no topic, with their stems: two queries that differ in these alone ask for the same thing.

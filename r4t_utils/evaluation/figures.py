@@ -11,16 +11,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from r4t_utils.evaluation.claims import DIFFUSION, FOLM, METHODS
+from r4t_utils.evaluation.claims import DIFFUSION, FOLM, FULL_SAMPLER, METHODS
 
 DASHED = (0, (4, 2))
 _palette = sns.color_palette("colorblind").as_hex()
-COLOURS = {method: _palette[i] for method, i in zip(METHODS, (7, 4, 2, 0, 3))}
-MARKERS = dict(zip(METHODS, "vs^oD"))
+# The rows of `results` from top to bottom; a kind of method shares a colour, and R4T's two have one each.
+KINDS = {
+    "no training": ("0.35", "v", (NO_FANOUT, NOISE, MMR, MSD, DPP, XQUAD, QUERY_WORDS, QUERY_ZERO_SHOT, NEAREST)),
+    "zero-shot policy": (_palette[4], "s", (ZERO_SHOT, FUSED, BEST_OF_5)),
+    "tuned policy": (_palette[0], "o", (FOLM, BEST_OF_5_FOLM)),
+    "diffusion retriever": (_palette[3], "D", (DIFFUSION,)),
+    "reads the database": (_palette[2], "^", (MAXIMISER,)),
+}
+ROWS = [method for _, _, methods in KINDS.values() for method in methods]
+COLOURS = {method: colour for colour, _, methods in KINDS.values() for method in methods}
+MARKERS = {method: marker for _, marker, methods in KINDS.values() for method in methods}
 TASKS = {"oar": "OAR", "wscr": "WSCR"}
 TASK_COLOURS = {"oar": _palette[5], "wscr": _palette[9]}
-HOLLOW = {"marker": "d", "markersize": 4.5, "linestyle": "none", "markerfacecolor": "none", "markeredgecolor": "0.6"}
-RESULT_PANELS = {"oar": ("groundedness", "diversity", "alignment"), "wscr": ("recall", "hit", "vendi")}
+RESULT_PANELS = {"oar": ("quality", "alignment", "diversity"), "wscr": ("recall", "hit", "vendi")}
 
 
 def _axes(rows: int, columns: int, height: float, **kwargs) -> tuple[Figure, np.ndarray]:
@@ -129,50 +137,48 @@ def diffusion_progress(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _dots(ax: Axes, rows: pd.DataFrame) -> None:
-    """One panel of `results`: ours on the lower axis; the paper's, hollow, on a grey axis above."""
-    for method in rows.index:
-        r = rows.loc[method]
-        look = {"color": COLOURS[method], "marker": MARKERS[method], "markersize": 6, "capsize": 2, "linestyle": "none"}
-        ax.errorbar(r["mean"], METHODS.index(method), xerr=[[r["mean"] - r.low], [r.high - r["mean"]]], **look)
-    paper = rows.paper.dropna()
-    if len(paper):
-        top = ax.twiny()
-        top.plot(paper, [METHODS.index(m) + 0.3 for m in paper.index], **HOLLOW)
-        top.grid(False)
-        top.margins(x=0.15)
-        top.xaxis.set_major_locator(MaxNLocator(4))
-        top.tick_params(axis="x", colors="0.6", labelsize=7, pad=0)
-        top.spines[:].set_visible(False)
-    ax.margins(x=0.12)
-    ax.set(ylim=(len(METHODS) - 0.4, -0.5), yticks=range(len(METHODS)), yticklabels=METHODS)
+def _dots(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
+    """One panel of `results`: a dot with its interval per method, and a line where the plain query stands."""
+    for method, r in rows.iterrows():
+        look = {"color": COLOURS[method], "marker": MARKERS[method], "markersize": 5, "capsize": 2, "linestyle": "none"}
+        ax.errorbar(r["mean"], names.index(str(method)), xerr=[[r["mean"] - r.low], [r.high - r["mean"]]], **look)
+    if NO_FANOUT in rows.index:
+        ax.axvline(rows.loc[NO_FANOUT, "mean"], color="0.6", linestyle=DASHED, linewidth=0.9, zorder=0)
+    ax.margins(x=0.08)
+    ax.set(ylim=(len(names) - 0.4, -0.6), yticks=range(len(names)), yticklabels=names)
     ax.grid(axis="y", visible=False)
     ax.xaxis.set_major_locator(MaxNLocator(4))
 
 
 def results(frame: pd.DataFrame) -> Figure:
-    """Test scores of five methods with 95 % intervals. Upper row, OAR: groundedness, diversity and alignment; lower
-    row, WSCR: recall, hit rate and Vendi score. Hollow grey diamonds on separate upper axes: the paper's values, from
-    another judge, corpus and policy. The numbers are in metrics.csv."""
-    tasks = _by_task(frame)
-    figure, axes = _axes(len(tasks), 3, 2.35 * len(tasks) + 0.3, sharey=True)
+    """Test scores of every method with 95 % intervals, 0 to 100; a dashed line marks the plain query. Upper row, OAR:
+    quality, and its two parts alignment and diversity; lower row, WSCR: recall, hit rate and Vendi score. The numbers,
+    and the paper's, are in metrics.csv."""
+    tasks = {task: rows.loc[rows.metric.isin(RESULT_PANELS[task])] for task, rows in _by_task(frame).items()}
+    names = {task: [method for method in ROWS if method in set(rows.method)] for task, rows in tasks.items()}
+    heights = [len(found) + 3 for found in names.values()]
+    figure, axes = _axes(len(tasks), 3, 0.2 * sum(heights) + 0.4, sharey="row", height_ratios=heights)
     for row, (task, scores) in zip(axes, tasks.items()):
         for ax, metric in zip(row, RESULT_PANELS[task]):
-            _dots(ax, scores.loc[scores.metric == metric].set_index("method"))
+            _dots(ax, scores.loc[scores.metric == metric].set_index("method"), names[task])
             ax.set_title(f"{TASKS[task]}: {metric.replace('vendi', 'Vendi')}", fontweight="bold")
     handles = [
-        Line2D([], [], color=COLOURS[FOLM], marker="o", label="ours, 0-100, with 95 % interval"),
-        Line2D([], [], **HOLLOW, label="paper, on the grey upper axis (another judge, corpus and policy)"),
+        Line2D([], [], color=colour, marker=marker, linestyle="none", label=kind)
+        for kind, (colour, marker, _) in KINDS.items()
     ]
-    figure.set_layout_engine("constrained", hspace=0.08)
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, handletextpad=0.1)
     return figure
 
 
 def latency(frame: pd.DataFrame) -> Figure:
     """Upper panel: median seconds to fan out a batch of queries against batch size, both axes logarithmic, with bands
-    between the quartiles, for R4T-FOLM and R4T-Diffusion: the fan-out alone, from the query's text, and with search.
-    Lower panel: how many times longer R4T-FOLM takes."""
+    between the quartiles, for R4T-FOLM and R4T-Diffusion: the fan-out alone, from the query's text, and with search; a
+    cross marks R4T-Diffusion with the paper's sampler. Lower panel: how many times longer R4T-FOLM takes."""
+    seconds = frame.groupby(["path", "part", "batch", "nfe"], sort=False)["seconds"]
+    quartiles = {name: seconds.quantile(q) for name, q in (("median", 0.5), ("q25", 0.25), ("q75", 0.75))}
+    frame = pd.DataFrame(quartiles).reset_index()
+    full = frame.loc[(frame.part == FULL_SAMPLER) & (frame.path == DIFFUSION)]
+    frame = frame.loc[frame.part != FULL_SAMPLER]
     figure, ((upper,), (lower,)) = _axes(2, 1, 5.0, sharex=True, height_ratios=[2, 1])
     dashes = {"fan-out": "-", "from text": (0, (1, 1.5)), "with search": DASHED}
     shown = frame.loc[(frame.part != "from text") | (frame.path != FOLM)]  # the policy's fan-out starts at the text
@@ -181,6 +187,9 @@ def latency(frame: pd.DataFrame) -> Figure:
         look = {"color": COLOURS[path], "linestyle": dashes[part], "marker": MARKERS[path], "markersize": 4}
         upper.plot(rows.batch, rows["median"], label=f"{path}, {part} ({rows.nfe.median():.0f} NFE)", **look)
         upper.fill_between(rows.batch, rows.q25, rows.q75, color=COLOURS[path], alpha=0.2, linewidth=0)
+    for row in full.itertuples():
+        mark = {"color": COLOURS[DIFFUSION], "marker": "X", "linestyle": "none", "markersize": 7}
+        upper.plot(row.batch, row.median, label=f"{row.path}, {row.part} ({row.nfe:.0f} NFE)", **mark)
     wide = frame.pivot(index="batch", columns=["part", "path"], values="median")
     for part in (p for p in dashes if p in wide and {FOLM, DIFFUSION} <= set(wide[p])):
         ratio = wide[part][FOLM] / wide[part][DIFFUSION]

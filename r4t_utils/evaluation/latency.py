@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -68,8 +67,9 @@ def sweep(
         batch_sizes: queries per call, each 1 or more.
         repeats, warmup: rounds that count, 1 or more, and that do not.
         progress: wraps the batch sizes, as tqdm does.
-    Returns the columns of latency.csv, times in seconds per call. Raises ValueError for a path without its NFE, or a
-    step that it did not take.
+    Returns the columns of latency.csv, a row per timing: path, part, batch, repeat (the round, from 0; all paths of one
+    round were walked side by side), seconds (per call) and nfe. Raises ValueError for a path without its NFE, or a step
+    that it did not take.
     """
     if bad := [path for path in paths if not nfe.get(path, 0) > 0]:
         raise ValueError(f"nfe is {dict(nfe)}; it must hold a number above 0 for {', '.join(bad)}.")
@@ -81,7 +81,8 @@ def sweep(
             for path, names in of.items():
                 if unknown := [name for name in names if name not in walks[path][0]]:
                     raise ValueError(f"{part} adds up {unknown}, but {path} took {list(walks[path][0])}.")
-                spent = [float(sum(walk[name] for name in names)) for walk in walks[path]]
-                times = dict(zip(("median", "q25", "q75"), map(float, np.quantile(spent, [0.5, 0.25, 0.75]))))
-                rows.append({"path": path, "part": part, "batch": batch, **times, "n": len(spent), "nfe": nfe[path]})
+                what = {"path": path, "part": part, "batch": batch}
+                for i, walk in enumerate(walks[path]):
+                    seconds = float(sum(walk[name] for name in names))
+                    rows.append({**what, "repeat": i, "seconds": seconds, "nfe": nfe[path]})
     return pd.DataFrame(rows)

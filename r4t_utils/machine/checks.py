@@ -58,14 +58,17 @@ def read_json(path: Path, model: type[Model]) -> Model:
     return found
 
 
-def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], source: str) -> dict[str, np.ndarray]:
-    """Finite float32 arrays of a safetensors file. Raises ValueError also for other names or shapes (from `source`)."""
+def read_tensors(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], source: str, dtype: type[np.floating] = np.float32
+) -> dict[str, np.ndarray]:
+    """Finite arrays of a safetensors file. Raises ValueError also for other names, types or shapes (from `source`)."""
     arrays = read(path, load_file)
     if other := sorted(arrays.keys() ^ shapes.keys()):
         raise damaged(path, f"does not hold the tensors that {source} asks for: {', '.join(other[:3])}")
     for name, x in arrays.items():
-        if x.shape != shapes[name] or x.dtype != np.float32:
-            raise damaged(path, f"has {name} {x.shape} in {x.dtype}; {source} asks for {shapes[name]} in float32")
+        if x.shape != shapes[name] or x.dtype != dtype:
+            asked = f"{shapes[name]} in {np.dtype(dtype)}"
+            raise damaged(path, f"has {name} {x.shape} in {x.dtype}; {source} asks for {asked}")
         if not np.isfinite(x).all():
             raise damaged(path, f"has values in {name} that are not finite")
     return arrays

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from r4t_utils.data.language import Language
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import warmup
 from r4t_utils.policy.folm import Folm
@@ -19,24 +20,31 @@ from r4t_utils.policy.trainer import Watch, trainer_defaults
 from r4t_utils.settings import KEY_VALUE_HEADS, FolmSettings
 
 
-def zero_shot_policy(queries: dict[str, list[str]], settings: FolmSettings, seed: int, folder: Path) -> str:
-    """The untuned policy: where ``Folm.load`` finds it. The small one is warmed up here and saved in ``folder``."""
+def zero_shot_policy(
+    queries: dict[str, list[str]], settings: FolmSettings, seed: int, folder: Path, language: Language
+) -> str:
+    """The untuned policy: where ``Folm.load`` finds it. The small one is warmed up here and saved in ``folder``.
+
+    Arguments as in ``small_policy``.
+    """
     if settings.policy != "small":
         return settings.policy
-    policy, lessons = small_policy(queries, settings, seed)
+    policy, lessons = small_policy(queries, settings, seed, language)
     for name, lesson in lessons.items():
         warm_up(policy, lesson, settings, seed, folder, f"warm-up: {name}")
     policy.save(folder)
     return str(folder)
 
 
-def small_policy(queries: dict[str, list[str]], settings: FolmSettings, seed: int) -> tuple[Folm, dict[str, Dataset]]:
+def small_policy(
+    queries: dict[str, list[str]], settings: FolmSettings, seed: int, language: Language
+) -> tuple[Folm, dict[str, Dataset]]:
     """An untrained small Llama with its own tokenizer, and what its warm-up teaches it, in order.
 
-    ``queries`` are the training queries of each task ("oar", "wscr"): the fan-outs use their words and general
-    language. The lessons, "copying" and "fan-outs", have columns prompt and completion. Copying comes first, on short
-    made-up examples: a small model learns it late from fan-outs, where most words are anyone's guess, and until then it
-    repeats words of the query at random.
+    ``queries`` are the training queries of each task ("oar", "wscr"): the fan-outs use their words and those of
+    ``language``, the corpus's. The lessons, "copying" and "fan-outs", have columns prompt and completion. Copying comes
+    first, on short made-up examples: a small model learns it late from fan-outs, where most words are anyone's guess,
+    and until then it repeats words of the query at random.
     """
     rng = np.random.default_rng(seed)
     words = sorted({word for task in queries for query in queries[task] for word in query.split()})
@@ -44,13 +52,13 @@ def small_policy(queries: dict[str, list[str]], settings: FolmSettings, seed: in
     last = min(2, settings.k)  # a copying example is the end of a completion, so that closing early is not learnt
     for i in range(settings.warmup_copies):
         query = " ".join(rng.choice(words, rng.integers(1, 6)))
-        copies = frame([" ".join(warmup.kept_words(query))] * last, settings.k - last)
+        copies = frame([" ".join(language.kept_words(query)[: language.longest])] * last, settings.k - last)
         lessons["copying"].append({"prompt": f"{TASK_TOKEN[('oar', 'wscr')[i % 2]]} {query}", "completion": copies})
     for i in range(settings.warmup_fanouts):
         task = ("oar", "wscr")[i % 2]
         given, made_up = queries[task], rng.random() < 0.25  # so that words are copied and not recalled
         query = " ".join(rng.choice(words, rng.integers(1, 6))) if made_up else given[rng.integers(len(given))]
-        answer = frame(warmup.fanout(task, query, settings.k, rng))
+        answer = frame(warmup.fanout(task, query, settings.k, rng, language))
         lessons["fan-outs"].append({"prompt": f"{TASK_TOKEN[task]} {query}", "completion": answer})
     tokenizer = _tokenizer([text for rows in lessons.values() for row in rows for text in row.values()], settings)
     torch.manual_seed(seed)

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,23 +80,46 @@ def move_files(source: Path, target: Path) -> None:
     shutil.rmtree(source)
 
 
-def replaced(folder: Path) -> Path:
-    """Where a folder waits while its successor takes its place."""
-    return folder.with_name(f".{folder.name}.replaced")
+def replaced(path: Path) -> Path:
+    """Where a file or folder waits while its successor takes its place."""
+    return path.with_name(f".{path.name}.replaced")
 
 
-def replace(folder: Path, successor: Path) -> None:
-    """Puts a finished folder in its predecessor's place; `restore` brings that back if this is cut short."""
-    restore(folder)
-    if folder.exists():
-        os.replace(folder, replaced(folder))
-    os.replace(successor, folder)
-    shutil.rmtree(replaced(folder), ignore_errors=True)
+def replace(successors: Mapping[Path, Path]) -> None:
+    """Puts finished files or folders in their predecessors' places, {place: successor}: all of them or none.
+
+    `restore` brings a predecessor back if this is cut short.
+    """
+    moved: list[Path] = []
+    try:
+        for place, successor in successors.items():
+            restore(place)
+            moved.append(place)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists():
+                os.replace(place, replaced(place))
+            os.replace(successor, place)
+    except BaseException:
+        for place in moved:
+            if replaced(place).exists() or not successors[place].exists():
+                remove(place)  # the successor, if it came so far
+            restore(place)
+        raise
+    for place in moved:
+        remove(replaced(place))
 
 
-def restore(folder: Path) -> None:
-    """Brings back a folder whose replacement was cut short."""
-    waiting = replaced(folder)
-    if waiting.exists() and not folder.exists():
-        os.replace(waiting, folder)
-    shutil.rmtree(waiting, ignore_errors=True)
+def restore(place: Path) -> None:
+    """Brings back a file or folder whose replacement was cut short."""
+    waiting = replaced(place)
+    if waiting.exists() and not place.exists():
+        os.replace(waiting, place)
+    remove(waiting)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    elif path.exists():
+        path.unlink()

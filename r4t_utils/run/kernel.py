@@ -42,7 +42,7 @@ def execute(stage: str, run: Run) -> tuple[float, float]:
     values = {"profile": run.profile, "dataset": run.dataset, "data_dir": ""}
     values |= {"seed": run.seed, "overrides": run.overrides}
     with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
-        scratch, before = Path(folder), files.file_hash(source)
+        scratch = Path(folder)
         running, events = scratch / source.name, scratch / "progress"
         try:
             with _environment(run, scratch, events), Follower(events):
@@ -50,8 +50,6 @@ def execute(stage: str, run: Run) -> tuple[float, float]:
                 quiet = ["--log-level=CRITICAL"]  # or each kernel warns of its sockets
                 options |= {"progress_bar": False, "log_output": False, "extra_arguments": quiet}
                 _in_thread(papermill.execute_notebook, str(source), str(running), **options)
-            if run.is_default and files.file_hash(source) != before:
-                raise StageFailed(f"notebooks/{source.name} was edited while it ran; run it again")
             notebooks.write(run.executed(stage), notebooks.read(running))
             failed(stage, run).unlink(missing_ok=True)
         except Exception as error:
@@ -77,8 +75,6 @@ def _in_thread(function: Callable, *args, **kwargs) -> None:
 
 
 def _last_line(error: Exception) -> str:
-    if isinstance(error, StageFailed):
-        return str(error)
     name, value = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
     lines = [line for line in str(value).splitlines() if line.strip()]
     return f"{name}: {lines[-1].strip()}" if lines else name

@@ -79,8 +79,8 @@ def _cpu() -> str:
 
 
 def _commit() -> str | None:
-    """The commit, with a plus sign where the tree has changes, other than in what a run itself writes (the results, and
-    the notebooks, whose code is hashed beside it); None outside a repository."""
+    """The commit, with a plus sign where the tree has changes, other than in what is recorded of runs (the results,
+    and the notebooks, whose code is hashed beside it); None outside a repository."""
     git = ["git", "-C", str(paths.ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)

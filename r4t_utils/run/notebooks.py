@@ -39,6 +39,22 @@ def write(path: Path, notebook: nbformat.NotebookNode) -> None:
     write_text(path, nbformat.writes(notebook) + "\n")
 
 
+def with_outputs(source: Path, executed: Path) -> str:
+    """The text of a notebook as it is now, with the outputs that it has in its executed copy.
+
+    Prose and comments may have changed since that ran, since they leave a stage fresh. Raises SettingsError where the
+    code cells are not the same in number.
+    """
+    now, ran = read(source), read(executed)
+    pairs = [[cell for cell in notebook.cells if cell.cell_type == "code"] for notebook in (now, ran)]
+    if len(pairs[0]) != len(pairs[1]):
+        counts = f"{len(pairs[0])} code cells and its executed copy {len(pairs[1])}"
+        raise SettingsError(f"{source.name} has {counts}; run it again")
+    for cell, done in zip(*pairs):
+        cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    return nbformat.writes(now) + "\n"
+
+
 def was_run(path: Path) -> bool:
     """Whether every code cell of a notebook has been run, without an error."""
     if not path.is_file():

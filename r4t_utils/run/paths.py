@@ -15,7 +15,7 @@ def _moved(variable: str, default: str) -> Path:
 
 
 def artifacts() -> Path:
-    """Checkpoints and hand-overs between stages."""
+    """What runs make: hand-overs between stages, results, executed notebooks."""
     return _moved("R4T_ARTIFACTS", "artifacts")
 
 
@@ -25,8 +25,13 @@ def results() -> Path:
 
 
 def notebooks() -> Path:
-    """The six notebooks, with the outputs of the default run."""
+    """The six notebooks, with the recorded outputs of the default run."""
     return _moved("R4T_NOTEBOOKS", "notebooks")
+
+
+def shown(path: Path) -> str:
+    """A path for people: from the project's folder where it lies in there."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def notebook(stage: str) -> Path:

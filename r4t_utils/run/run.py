@@ -1,5 +1,9 @@
-"""The parameters of a run, checked before anything else happens, and its folders: artifacts/<profile>/<label>/ for what
-stages hand on (ignored by git), results/<profile>/<label>/ for readers. `label`: "sample", "polyvore-subset", ..."""
+"""The parameters of a run, checked before anything else happens, and its folders.
+
+artifacts/<profile>/<label>/seed-<s>/ (ignored by git) holds the stages, results/ and notebooks/ of one run;
+artifacts/<profile>/<label>/seeds/ what several of them say together; results/<profile>/<label>/ what was recorded.
+`label`: "sample", "polyvore-subset", ...
+"""
 
 import os
 import shlex
@@ -41,7 +45,7 @@ class Run:
             raise SettingsError(f"seed={seed!r} is not a whole number from 0 to 2**32 - 1; give one")
         folder = _data_folder(dataset, data_dir)
         canonical = shlex.join(f"{name}={value}" for name, value in profiles.parse(overrides).items())
-        return cls(profile, dataset, folder, seed, canonical, settings, sources.label(dataset, folder))
+        return cls(profile, dataset, folder, seed, canonical, settings, sources.label(dataset, folder, settings.folm.k))
 
     @property
     def is_default(self) -> bool:
@@ -50,10 +54,21 @@ class Run:
 
     @property
     def artifacts(self) -> Path:
-        return paths.artifacts() / self.profile / self.label
+        return paths.artifacts() / self.profile / self.label / f"seed-{self.seed}"
 
     @property
     def results(self) -> Path:
+        """The tables, figures and manifest of this run."""
+        return self.artifacts / "results"
+
+    @property
+    def seeds(self) -> Path:
+        """What this run and those with other seeds say together."""
+        return self.artifacts.parent / "seeds"
+
+    @property
+    def recorded(self) -> Path:
+        """Where the results of such a run are recorded for readers."""
         return paths.results() / self.profile / self.label
 
     def folder(self, stage: str) -> Path:
@@ -61,8 +76,8 @@ class Run:
         return self.artifacts / stage
 
     def executed(self, stage: str) -> Path:
-        """Where the executed notebook of a stage is: for the default run, the committed one itself."""
-        return paths.notebook(stage) if self.is_default else self.artifacts / "notebooks" / f"{stage}.ipynb"
+        """Where the executed notebook of a stage is."""
+        return self.artifacts / "notebooks" / f"{stage}.ipynb"
 
     def command(self, target: str) -> str:
         """The make command that runs `target` with these parameters, quoted for the shell and for make."""

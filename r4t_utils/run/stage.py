@@ -36,12 +36,14 @@ STAGES = {
     "02_rl_fanout": Recipe(("folm", "rl"), ("01_data_curation",)),
     "03_pair_synthesis": Recipe(("folm", "synthesis"), ("01_data_curation", "02_rl_fanout")),
     "04_diffusion_training": Recipe(
-        ("diffusion", "folm.k", "synthesis.slots"), ("01_data_curation", "03_pair_synthesis")
+        ("diffusion", "folm.k", "merging", "synthesis.slots"), ("01_data_curation", "03_pair_synthesis")
     ),
     "05_evaluation": Recipe(
-        ("folm", "rl", "evaluation"), ("01_data_curation", "02_rl_fanout", "04_diffusion_training")
+        ("folm", "rl", "merging", "evaluation"), ("01_data_curation", "02_rl_fanout", "04_diffusion_training")
     ),
-    "06_latency_study": Recipe(("folm", "latency"), ("01_data_curation", "02_rl_fanout", "04_diffusion_training")),
+    "06_latency_study": Recipe(
+        ("folm", "latency", "evaluation.bootstrap"), ("01_data_curation", "02_rl_fanout", "04_diffusion_training")
+    ),
 }
 
 
@@ -140,10 +142,9 @@ def require_inputs(stage: str, run: Run, judge: Callable[[str, Run], str] = prob
 
 
 def require_writable(run: Run) -> None:
-    """Raises ArtifactError where artifacts or results cannot be written."""
-    for variable, folder in (("R4T_ARTIFACTS", run.artifacts), ("R4T_RESULTS", run.results)):
-        if reason := files.unwritable(folder):
-            raise ArtifactError(f"{reason}; give write permission, or name another folder in ${variable}")
+    """Raises ArtifactError where artifacts cannot be written."""
+    if reason := files.unwritable(run.artifacts):
+        raise ArtifactError(f"{reason}; give write permission, or name another folder in $R4T_ARTIFACTS")
 
 
 def _data(stage: str, run: Run) -> str:
@@ -151,7 +152,9 @@ def _data(stage: str, run: Run) -> str:
     if STAGES[stage].needs or run.data_dir is None:
         return ""
     try:
-        found = sorted(p for p in run.data_dir.iterdir() if p.is_file() and p.suffix in (".json", ".gz", ".txt"))
+        found = sorted(
+            p for p in run.data_dir.iterdir() if p.is_file() and p.suffix in (".json", ".jsonl", ".gz", ".txt")
+        )
         return files.text_hash(files.to_json({p.name: files.file_hash(p) for p in found}))
     except OSError as error:
         raise ArtifactError(f"data_dir holds a file that cannot be read ({error}); restore it") from None
@@ -176,8 +179,8 @@ def begin(stage: str, *, profile: str, dataset: str, data_dir: str = "", seed: i
 class Stage:
     """One notebook at work in a run: files go to `path(name)`, numbers to `record(name, table)`; `finish()` publishes.
 
-    `results` is the folder of this run's recorded numbers and figures: a temporary one until `finish()` moves
-    its files to results/<profile>/<label>/, and that folder from then on.
+    `results` is the folder of this run's numbers and figures for readers: a temporary one until `finish()` moves its
+    files to the run's own, and that folder from then on.
     """
 
     def __init__(self, name: str, run: Run, data: str, code: str):
@@ -232,17 +235,23 @@ class Stage:
     def finish(self, **summary: Any) -> None:
         """Writes the manifest with a `summary` of numbers, publishes files and results, and says what was written."""
         self._require_open("a manifest")
-        run, found = self.run, files.folder_hashes(self._work)
+        run, found, shown = self.run, files.folder_hashes(self._work), files.folder_hashes(self.results)
         facts: dict[str, Any] = {key: getattr(run, key) for key in ("profile", "dataset", "label", "seed", "overrides")}
         facts |= {"stage": self.name, "settings": declared_dict(run.settings, self.name), "inputs": self._inputs}
         facts |= {"data": self._data, "code": self._code, "files": found, "results": self._recorded}
+        facts["figures"] = sorted(shown.keys() - self._recorded.keys())
         facts |= {"summary": summary, "wall_time_s": round(time.monotonic() - self._began, 1), **manifest.provenance()}
         facts["digest"] = manifest.digest(facts)
         files.write_text(self._work / manifest.FILE, files.to_json(facts))
         files.move_files(self.results, run.results)
         self.results = run.results
-        files.replace(run.folder(self.name), self._work)
-        print(f"{self.name}: {len(found)} files for the next notebooks, {len(self._recorded)} tables for readers")
+        files.replace({run.folder(self.name): self._work})
+        written = _count(len(found), "file"), _count(len(self._recorded), "table")
+        print("{}: {} for the next notebooks, {} for readers".format(self.name, *written))
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def partials(stage: str, run: Run) -> list[Path]:

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import save_file
 
 from r4t_utils.data.corpus import Corpus
-from r4t_utils.space.encoder import DualEncoder
+from r4t_utils.settings import EncoderSettings
+from r4t_utils.space.encoder import DualEncoder, SentenceEncoder, collection_embeddings, fit_heads
+from r4t_utils.space.finetune import taught_pairs
 from r4t_utils.space.index import Index, load_indices
 
 
@@ -33,6 +36,19 @@ class Database:
         """Candidates of one WSCR direction when k of them pool ``fraction`` of the items (all, at most)."""
         n = len(self.items)
         return max(1, min(round(fraction * n / k), n // k))
+
+    @classmethod
+    def build(cls, corpus: Corpus, sentence: SentenceEncoder, settings: EncoderSettings, seed: int) -> "Database":
+        """The corpus in the space of a sentence encoder and of heads fitted here, on `taught_pairs` and item names."""
+        items = sentence(corpus.items["title"].tolist(), label="encode items")
+        contents = collection_embeddings(items, corpus.collections["items"])
+        named = items[np.random.default_rng(seed).permutation(len(items))[: 2 * len(contents)]]
+        titles, asked = (
+            (sentence(kind.texts), np.stack([sentence(content).mean(0) for content in kind.contents]))
+            for kind in taught_pairs(corpus)
+        )
+        encoder = fit_heads(sentence, [titles, (named, named), asked], settings, seed)
+        return cls(corpus, encoder, Index(encoder.content(contents)), Index(encoder.content(items)))
 
     def save(self, folder: Path) -> None:
         (folder / "corpus").mkdir(parents=True, exist_ok=True)

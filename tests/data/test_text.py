@@ -6,7 +6,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r4t_utils.data.text import GENERIC, clean, kinds, stem, terms, topic_words, vocabulary
+from r4t_utils.data.language import fashion
+from r4t_utils.data.text import GENERIC, clean, stem, topic_words
 
 SINGULAR_IN_S = set(
     "business campus canvas dress fitness glamorous hopeless iris luxurious mysterious rebellious sleeveless thesaurus "
@@ -86,12 +87,16 @@ def test_plurals_beyond_the_two_files(one, many):
 
 
 def test_every_function_reads_a_term_in_the_plural_as_in_the_singular():
-    for term, (kind, name) in vocabulary().items():
+    for term, (kind, name) in fashion().vocabulary.items():
         *first, last = name.split()
         many = " ".join([*first, last if last in PLURAL else plural(last)])
-        assert term == stem(name) and term in terms(name) and kind in kinds(name)
+        assert term == stem(name) and term in fashion().terms(name) and kind in fashion().kinds(name)
         for text in (many, many.upper(), f"{many}!"):
-            assert terms(text) == terms(name) and kinds(text) == kinds(name) and topic_words(text) == topic_words(name)
+            assert (
+                fashion().terms(text) == fashion().terms(name)
+                and fashion().kinds(text) == fashion().kinds(name)
+                and topic_words(text) == topic_words(name)
+            )
 
 
 def test_plurals_change_no_topic():

@@ -70,9 +70,13 @@ NFE = {"R4T-FOLM": 80, "R4T-Diffusion": 16}
 def test_sweep_adds_up_the_steps_of_each_part():
     seen = []
     frame = latency.sweep(PATHS, PARTS, NFE, [1, 8], repeats=3, warmup=1, progress=lambda x: seen.extend(x) or x)
-    assert list(frame) == ["path", "part", "batch", "median", "q25", "q75", "n", "nfe"]
-    assert seen == [1, 8] and len(frame) == 8 and set(frame.n) == {3}
-    wide = frame.pivot(index="batch", columns=["part", "path"], values="median").loc[8]
+    assert list(frame) == ["path", "part", "batch", "repeat", "seconds", "nfe"]
+    assert seen == [1, 8] and len(frame) == 24 and not frame.duplicated(["path", "part", "batch", "repeat"]).any()
+    assert set(frame["repeat"]) == {0, 1, 2}
+    for _, rows in frame.groupby(["path", "batch", "repeat"]):  # parts of one walk: the longer span holds the shorter
+        seconds = rows.set_index("part")["seconds"]
+        assert seconds["fan-out"] < seconds["with search"]
+    wide = frame.pivot_table(index="batch", columns=["part", "path"], values="seconds", aggfunc="median").loc[8]
     assert 0.016 <= wide["fan-out", "R4T-FOLM"] < wide["with search", "R4T-FOLM"] - 0.007
     assert wide["fan-out", "R4T-FOLM"] > 4 * wide["fan-out", "R4T-Diffusion"]
     assert wide["with search", "R4T-Diffusion"] >= 0.0104

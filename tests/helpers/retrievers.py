@@ -5,6 +5,7 @@ from denoisers import settings
 
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.retriever import FanoutRetriever
+from r4t_utils.settings import Merging
 from r4t_utils.space.encoder import DualEncoder, SentenceEncoder
 from r4t_utils.space.index import Index
 
@@ -12,10 +13,13 @@ COLOURS = ("red", "blue", "white", "green", "black")
 GARMENTS = ("dress", "coat", "boots", "hat", "bag", "scarf")
 
 
-def untrained(d: int = 128, slots: int = 10) -> FanoutRetriever:
+FUSION = Merging(rule="fusion", query_weight=0.5)
+
+
+def untrained(d: int = 128, slots: int = 10, merging: Merging = FUSION) -> FanoutRetriever:
     titles = [f"{colour} {garment}" for colour in COLOURS for garment in GARMENTS]
     sentence = SentenceEncoder()
     heads = torch.linalg.qr(torch.randn(384, d, generator=torch.Generator().manual_seed(0))).Q.contiguous()
     encoder = DualEncoder(sentence, torch.zeros(384), heads, heads.clone())
     index = Index(encoder.content(sentence(titles)))
-    return FanoutRetriever(encoder, Denoiser.from_settings(d, settings()), index, titles, slots, settings())
+    return FanoutRetriever(encoder, Denoiser.from_settings(d, settings()), index, titles, slots, settings(), merging)

@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 from hypothesis import strategies as st
 
+from r4t_utils.data.language import fashion
 from r4t_utils.policy import folm, small
 from r4t_utils.policy.prompts import MAX_WORDS, parse
 from r4t_utils.run import profiles
@@ -30,7 +31,7 @@ def settings(overrides: str = ""):
 
 def policy(overrides: str = "", seed: int = 0) -> folm.Folm:
     """An untrained Llama of 1 layer and width 32 with its own tokenizer."""
-    return small.small_policy(QUERIES, settings(overrides).folm, seed)[0]
+    return small.small_policy(QUERIES, settings(overrides).folm, seed, fashion())[0]
 
 
 def block(value) -> str:

@@ -59,7 +59,7 @@ def run_in_process(stage: str, run) -> tuple[float, float]:
     names = {"profile": run.profile, "dataset": run.dataset, "data_dir": "", "seed": run.seed}
     names["overrides"] = run.overrides
     for cell in cells[1:]:
-        exec(cell["source"], names)
+        exec("".join(cell["source"]), names)
     done = run.executed(stage)
     done.parent.mkdir(parents=True, exist_ok=True)
     done.write_text(json.dumps(notebook([{**cell, "execution_count": n} for n, cell in enumerate(cells, 1)])))

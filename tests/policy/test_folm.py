@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
+from r4t_utils.data.language import fashion
 from r4t_utils.policy import folm, small
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import CLOSE, NEXT, TASK_TOKEN, Fanout, frame, number, parse
@@ -57,7 +58,7 @@ def test_vocabulary_is_within_the_setting(policy):
 
 
 def test_warm_up_data_is_well_formed_and_covers_both_tasks():
-    _, lessons = small.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
+    _, lessons = small.small_policy(tiny.QUERIES, tiny.settings().folm, 0, fashion())
     data = lessons["fan-outs"]
     assert len(data) == 40 and set(data.column_names) == {"prompt", "completion"}
     assert {prompt.split()[0] for prompt in data["prompt"]} == set(TASK_TOKEN.values())
@@ -65,13 +66,13 @@ def test_warm_up_data_is_well_formed_and_covers_both_tasks():
 
 
 def test_copying_lesson_ends_a_completion_with_the_topic_words_twice():
-    _, lessons = small.small_policy(tiny.QUERIES, tiny.settings().folm, seed=0)
+    _, lessons = small.small_policy(tiny.QUERIES, tiny.settings().folm, 0, fashion())
     assert list(lessons) == ["copying", "fan-outs"] and len(lessons["copying"]) == 20
     for prompt, completion in zip(lessons["copying"]["prompt"], lessons["copying"]["completion"]):
         query = prompt.split()[1:]
         words = " ".join([w for w in query if w not in ("look", "style", "vibes", "outfit", "with")] or query)
         assert completion == f'"2": "{words}", "3": "{words}"}}</queries>'
-    _, without = small.small_policy(tiny.QUERIES, tiny.settings("folm.warmup_copies=0").folm, seed=0)
+    _, without = small.small_policy(tiny.QUERIES, tiny.settings("folm.warmup_copies=0").folm, 0, fashion())
     assert list(without) == ["fan-outs"]
 
 
@@ -259,7 +260,7 @@ def test_only_frozen_weights_are_loaded_in_16_bits(policy, tmp_path, monkeypatch
 @pytest.mark.training
 def test_warm_up_lowers_the_loss_on_completions_and_moves_the_weights(tmp_path):
     s = tiny.settings("folm.warmup_batch=20").folm
-    policy, lessons = small.small_policy(tiny.QUERIES, s, seed=0)
+    policy, lessons = small.small_policy(tiny.QUERIES, s, 0, fashion())
     data = lessons["fan-outs"]
     before = policy.model.get_input_embeddings().weight.detach().clone()
 

@@ -55,27 +55,28 @@ def test_a_notebook_was_run_when_every_cell_was_and_none_failed(tmp_path, change
 
 
 @pytest.mark.training
-def test_the_default_run_leaves_its_outputs_in_notebooks_and_nowhere_else(toy):
-    run, committed = Run.checked(), paths.notebook(FIRST)
-    sources = [cell.source for cell in notebooks.read(committed).cells]
-    kernel.execute(FIRST, run)
-    done = notebooks.read(committed)
-    assert [cell.source for cell in done.cells] == sources  # no injected cell either
-    assert [cell.execution_count for cell in done.cells] == [1, 2, 3, 4]
-    assert done.cells[3].outputs[0].text.endswith("written\n")
-    assert [p.name for p in toy.rglob("*.ipynb") if FIRST in p.name] == [f"{FIRST}.ipynb"]
-    kernel.execute(FIRST, other := Run.checked(seed=1))
-    assert notebooks.read(committed) == done
-    assert notebooks.was_run(other.executed(FIRST)) and other.executed(FIRST).is_relative_to(toy / "artifacts")
+def test_a_run_leaves_the_committed_notebooks_as_they_are(toy):
+    committed = paths.notebook(FIRST)
+    before = committed.read_bytes()
+    for run in (Run.checked(), Run.checked(seed=1)):
+        kernel.execute(FIRST, run)
+        assert committed.read_bytes() == before
+        assert notebooks.was_run(run.executed(FIRST)) and run.executed(FIRST).is_relative_to(toy / "artifacts")
+    assert len(list((toy / "artifacts").rglob("*.ipynb"))) == 2
 
 
-@pytest.mark.training
-def test_a_notebook_that_was_edited_while_it_ran_keeps_the_edit(toy):
-    path = paths.notebook(FIRST)
-    edit = f"path = {str(path)!r}\ntext = open(path).read().replace('toy', 'mine')\nopen(path, 'w').write(text)"
-    toys.save(toy / "notebooks", FIRST, edit, toys.FIRST)
-    edited = path.read_text().replace("toy", "mine")
-    with pytest.raises(kernel.StageFailed, match=f"{FIRST}.ipynb was edited while it ran; run it again"):
-        kernel.execute(FIRST, Run.checked())
-    assert path.read_text() == edited
-    assert notebooks.was_run(kernel.failed(FIRST, Run.checked()))
+def test_outputs_join_the_notebook_as_it_is_now(tmp_path):
+    """Prose and comments that were edited after a run are kept."""
+    run, prose = tmp_path / "run.ipynb", {"cell_type": "markdown", "id": "p", "metadata": {}, "source": "old"}
+    printed = {"output_type": "stream", "name": "stdout", "text": "3\n"}
+    done = {**toys.code("a", "print(3)"), "execution_count": 1, "outputs": [printed]}
+    run.write_text(json.dumps(toys.notebook([prose, done])))
+    now = toys.notebook([{**prose, "source": "new"}, toys.code("a", "print(3)  # why"), {**prose, "id": "q"}])
+    (tmp_path / "now.ipynb").write_text(json.dumps(now))
+    found = json.loads(notebooks.with_outputs(tmp_path / "now.ipynb", run))["cells"]
+    assert [cell["id"] for cell in found] == ["p", "a", "q"] and found[0]["source"] == ["new"]
+    assert "".join(found[1]["source"]) == "print(3)  # why" and found[1]["execution_count"] == 1
+    assert found[1]["outputs"][0]["text"] == ["3\n"]
+    (tmp_path / "now.ipynb").write_text(json.dumps(toys.notebook([*now["cells"], toys.code("b", "1")])))
+    with pytest.raises(SettingsError, match="now.ipynb has 2 code cells and its executed copy 1; run it again"):
+        notebooks.with_outputs(tmp_path / "now.ipynb", run)

@@ -24,9 +24,9 @@ def quick(toy, monkeypatch):
     return toy
 
 
-def recorded():
-    """{stage: what results/ says of it}."""
-    return json.loads((Run.checked("smoke").results / "manifest.json").read_text())["stages"]
+def recorded(seed=0):
+    """{stage: what the results of a run say of it}."""
+    return json.loads((Run.checked("smoke", seed=seed).results / "manifest.json").read_text())["stages"]
 
 
 def run(*arguments, **environment):
@@ -120,13 +120,13 @@ def test_what_is_fresh_is_skipped_and_only_what_changed_is_run(quick, capfd):
     assert pipeline.main(seed_3) == 0
     out = capfd.readouterr().out
     assert f"{FIRST}: fresh" in out and f"{SECOND}: running (its code has changed)" in out
-    assert list(recorded()) == BOTH
+    assert list(recorded(3)) == BOTH
 
     toys.save(quick / "notebooks", FIRST, toys.FIRST.replace("range(3)", "range(4)"))
     assert pipeline.main(seed_3) == 0
     assert f"{SECOND}: running ({FIRST} has been made anew since)" in capfd.readouterr().out
 
-    Run.checked("smoke").executed(SECOND).unlink()
+    Run.checked("smoke", seed=3).executed(SECOND).unlink()
     assert "notebook is missing" in pipeline.outdated(SECOND, Run.checked("smoke", seed=3))
 
 
@@ -147,17 +147,17 @@ def test_only_runs_one_stage_and_wants_its_inputs_fresh(quick, capsys):
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
-@pytest.mark.parametrize("target", ["help", "reproduce", "03"])
+@pytest.mark.parametrize("target", ["help", "reproduce", "03", "seeds", "record", "compare"])
 def test_make_refuses_a_variable_that_it_does_not_know(target):
     def make(*words):
         alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
         return subprocess.run(["make", "-n", target, *words], cwd=paths.ROOT, env=alone, capture_output=True, text=True)
 
-    known = ("PROFILE=smoke", "DATASET=sample", "DATA_DIR=", "SEED=1", "SET=a.b=1 c.d=2", "PYTHON=python3")
+    known = ("PROFILE=smoke", "DATASET=sample", "DATA_DIR=", "SEED=1", "SEEDS=0 1", "SET=a.b=1 c.d=2", "PYTHON=python3")
     assert make().returncode == make(*known).returncode == 0
     refused = make(*known, "DATSET=polyvore")
     assert refused.returncode and not refused.stdout
-    assert "unknown variable DATSET; the variables are PROFILE DATASET DATA_DIR SEED SET PYTHON" in refused.stderr
+    assert "unknown variable DATSET; the variables are PROFILE DATASET DATA_DIR SEED SEEDS SET PYTHON" in refused.stderr
 
 
 def test_results_say_of_each_stage_the_settings_that_it_had(quick, capsys):
@@ -197,14 +197,13 @@ def test_a_stage_after_a_run_with_other_settings_is_refused(quick, capfd):
     assert toys.contents(quick) == before
 
 
-@pytest.mark.parametrize("variable", ["R4T_ARTIFACTS", "R4T_RESULTS"])
-def test_a_folder_that_cannot_be_written_is_one_message(toy, monkeypatch, capfd, variable):
+def test_a_folder_that_cannot_be_written_is_one_message(toy, monkeypatch, capfd):
     (toy / "taken").write_text("a file, so no folder can be made below it, not even by root")
-    monkeypatch.setenv(variable, str(toy / "taken" / "here"))
+    monkeypatch.setenv("R4T_ARTIFACTS", str(toy / "taken" / "here"))
     before = toys.contents(toy)
     assert pipeline.main(["--profile", "smoke"]) == 2
     out, err = capfd.readouterr()
-    assert out == "" and re.fullmatch(rf"error: .*taken.* cannot be written \(.*\); .*\${variable}\n", err)
+    assert out == "" and re.fullmatch(r"error: .*taken.* cannot be written \(.*\); .*\$R4T_ARTIFACTS\n", err)
     assert toys.contents(toy) == before
 
 

@@ -67,7 +67,7 @@ def test_finish_counts_what_it_wrote_and_table_lists_settings(folders, capsys):
     run.path("a.json").write_bytes(b"x" * 1500)
     assert "n_outfits" in set(run.table().setting)
     run.finish()
-    assert capsys.readouterr().out == f"{FIRST}: 1 files for the next notebooks, 0 tables for readers\n"
+    assert capsys.readouterr().out == f"{FIRST}: 1 file for the next notebooks, 0 tables for readers\n"
     with pytest.raises(ArtifactError, match="finished"):
         run.path("late.json")
 
@@ -121,6 +121,7 @@ def test_an_artifact_of_other_settings_is_refused_by_name(made, folders):
 
 
 def test_an_artifact_of_another_seed_is_refused(made, folders):
+    shutil.copytree(made, Run.checked("smoke", seed=1).folder(FIRST))
     assert "seed=0" in refused(folders, SECOND, seed=1)
 
 

@@ -1,0 +1,186 @@
+"""Seeds, records and comparisons of runs: what is written, what is refused, and that nothing is left half done."""
+
+import json
+
+import pandas as pd
+import pytest
+import toys
+
+from r4t_utils.run import compare, files, manifest, notebooks, paths, pipeline, record, seeds
+from r4t_utils.run.run import Run
+
+SCORED, TIMED = seeds.SCORED, seeds.TIMED
+FIRST = "01_data_curation"
+ROW = {"id": "C2", "claim": "Best of five wins.", "ours": "+1", "paper": "", "seeds": 1, "alone": "holds"}
+ROW |= {"verdict": "undecided", "p_holm": 0.01, "parts": []}
+WRITE_CLAIMS = f"""import json
+stage.record("claims", json.loads({json.dumps(json.dumps([ROW]))}))
+stage.path("scores.parquet").write_text("")
+(stage.results / "figures").mkdir()
+(stage.results / "figures/a.png").write_bytes(b"png")"""
+
+
+@pytest.fixture
+def ran(folders, monkeypatch):
+    """The default run of toy notebooks, one of which records a claim; and how to run it with other parameters."""
+    from r4t_utils.run.stage import STAGES
+
+    for name in reversed(list(STAGES)):
+        if name not in (FIRST, SCORED):
+            monkeypatch.delitem(STAGES, name)
+    monkeypatch.setitem(STAGES, SCORED, STAGES[SCORED].__class__(STAGES[SCORED].reads, (FIRST,)))
+    monkeypatch.setattr(pipeline.kernel, "execute", toys.run_in_process)
+    toys.save(folders / "notebooks", FIRST, toys.FIRST)
+    toys.save(folders / "notebooks", SCORED, WRITE_CLAIMS)
+    assert pipeline.main([]) == 0
+    return folders
+
+
+def refused(folders, main, capsys, *arguments):
+    """The message of a refusal; nothing on disk may have changed."""
+    before = toys.contents(folders)
+    capsys.readouterr()
+    assert main([*arguments]) == 2
+    out, err = capsys.readouterr()
+    assert toys.contents(folders) == before and err.startswith("error: ") and err.count("\n") == 1 and not out
+    return err
+
+
+def test_a_run_says_where_its_outputs_are_and_changes_nothing_recorded(ran, capsys):
+    assert not any((ran / "results").iterdir()) and not notebooks.was_run(paths.notebook(FIRST))
+    assert pipeline.main([]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Nothing to do") and str(Run.checked().results) in out and "make record" in out
+
+
+def test_record_keeps_tables_figures_manifest_and_the_default_runs_outputs(ran, capsys):
+    run = Run.checked()
+    (run.results / "stale.csv").write_text("of an earlier version")
+    (run.recorded / "figures").mkdir(parents=True)
+    (run.recorded / "figures/old.png").write_bytes(b"old")
+    edited = json.loads(paths.notebook(FIRST).read_text())
+    edited["cells"].insert(0, {"cell_type": "markdown", "id": "new", "metadata": {}, "source": "A word more."})
+    paths.notebook(FIRST).write_text(json.dumps(edited))
+    assert record.main([]) == 0
+    found = sorted(str(p.relative_to(run.recorded)) for p in run.recorded.rglob("*") if p.is_file())
+    assert found == ["claims.json", "figures/a.png", "manifest.json", "toy.json"]
+    assert list(json.loads((run.recorded / "manifest.json").read_text())["stages"]) == [FIRST, SCORED]
+    for stage in (FIRST, SCORED):
+        assert notebooks.was_run(paths.notebook(stage))
+    assert notebooks.read(paths.notebook(FIRST)).cells[0].source == "A word more."
+    assert not list(ran.rglob("*.partial")) and not list(ran.rglob("*.replaced"))
+    before = toys.contents(ran)
+    assert record.main([]) == 0 and toys.contents(ran) == before
+    assert pipeline.main([]) == 0 and "Nothing to do" in capsys.readouterr().out  # its stages are as fresh as before
+
+
+def test_another_run_leaves_the_notebooks_alone(ran):
+    before = toys.contents(ran / "notebooks")
+    assert pipeline.main(["--seed", "1"]) == 0 and record.main(["--seed", "1"]) == 0
+    assert toys.contents(ran / "notebooks") == before and (Run.checked().recorded / "claims.json").is_file()
+
+
+def test_what_is_not_complete_and_fresh_is_not_recorded(ran, capsys):
+    err = refused(ran, record.main, capsys, "--seed", "2")
+    assert f"{FIRST} of cpu/sample, seed 2, is not fresh" in err and "make reproduce PROFILE=cpu" in err
+    text = paths.notebook(SCORED).read_text()
+    paths.notebook(SCORED).write_text(text.replace("b'png'", "b'gif'").replace("import json", "import json, os"))
+    assert "its code has changed" in refused(ran, record.main, capsys)
+    paths.notebook(SCORED).write_text(text)
+    (Run.checked().results / "figures/a.png").unlink()
+    assert "a.png is missing" in refused(ran, record.main, capsys)
+
+
+@pytest.mark.parametrize("fails", range(6))  # three places: away with the old, in with the new
+def test_a_record_that_fails_on_its_way_changes_nothing(ran, monkeypatch, fails):
+    assert record.main([]) == 0
+    toys.save(ran / "notebooks", FIRST, toys.FIRST.replace("range(3)", "range(4)"))
+    assert pipeline.main([]) == 0
+    before, replace, calls = toys.contents(ran), files.os.replace, []
+
+    def fail(source, target):
+        if not str(target).endswith(".partial"):
+            calls.append(target)
+            if len(calls) == fails + 1:
+                raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", fail)
+    assert record.main([]) == 130 and len(calls) > fails
+    assert toys.contents(ran) == before
+
+
+@pytest.mark.parametrize("text", ["", "0 x", "0 0", "0 00", "-1", "0,1", "1.5", "²"])
+def test_bad_seeds_are_one_message(ran, capsys, text):
+    err = refused(ran, seeds.main, capsys, f"--seeds={text}")
+    assert repr(text) in err and 'SEEDS="0 1 2"' in err
+
+
+def together(monkeypatch, *numbers):
+    """Makes the table over seeds without notebooks 5 and 6."""
+    monkeypatch.setattr(seeds, "_scores", lambda run: pd.DataFrame({"seed": [run.seed]}))
+    monkeypatch.setattr(pd, "read_csv", lambda path: pd.DataFrame({"seconds": [1.0]}))
+    verdicts = "r4t_utils.evaluation.verdicts."
+    monkeypatch.setattr(verdicts + "measure", lambda scores, *_: {"seeds": sorted(scores.seed)})
+    monkeypatch.setattr(verdicts + "measure_latency", lambda timed, *_: {})
+    monkeypatch.setattr(
+        verdicts + "table", lambda measured: [ROW | {"seeds": len(measured["seeds"]), "verdict": "holds"}]
+    )
+    monkeypatch.setattr(verdicts + "by_method", lambda scores, *_: (scores, scores))
+    return seeds.main(["--seeds", " ".join(map(str, numbers))])
+
+
+def test_seeds_run_what_is_not_fresh_and_write_one_table(ran, monkeypatch, capsys):
+    capsys.readouterr()
+    assert together(monkeypatch, 0, 1, 2) == 0
+    out = capsys.readouterr().out
+    assert out.count("Nothing to do") == 1 and out.count(f"{FIRST}: running") == 2  # seed 0 was fresh
+    assert "C2 holds: Best of five wins. +1\n" in out and "needs three" not in out
+    folder = Run.checked().seeds
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "claims.json",
+        "manifest.json",
+        "seeds.csv",
+        "seeds_metrics.csv",
+    ]
+    assert list(seeds.recorded(Run.checked())["seeds"]) == ["0", "1", "2"] and not seeds.outdated(Run.checked(seed=2))
+    assert "leaves out seed 3" in seeds.outdated(Run.checked(seed=3))
+    assert record.main([]) == 0
+    row = json.loads((Run.checked().recorded / "claims.json").read_text())[0]
+    assert (row["seeds"], row["verdict"]) == (3, "holds")
+    assert list(json.loads((Run.checked().recorded / manifest.FILE).read_text())["seeds"]) == ["0", "1", "2"]
+    assert together(monkeypatch, 0, 1) == 0
+    assert "A claim needs three seeds" in capsys.readouterr().out
+
+
+def test_a_table_over_seeds_that_have_changed_is_not_recorded(ran, monkeypatch, capsys):
+    assert together(monkeypatch, 0, 1) == 0
+    toys.save(ran / "notebooks", FIRST, toys.FIRST.replace("range(3)", "range(4)"))
+    assert pipeline.main([]) == 0
+    err = refused(ran, record.main, capsys)
+    assert "has changed since" in err and "make seeds" in err and "SEEDS='0 1'" in err
+    assert together(monkeypatch, 0, 1) == 0 and record.main([]) == 0
+
+
+def test_compare_says_what_to_run_first(ran, capsys):
+    err = refused(ran, compare.main, capsys)
+    assert "no claims" in err and "make reproduce" in err and "make record" in err
+    assert record.main([]) == 0
+    assert "seed 5, is not fresh" in refused(ran, compare.main, capsys, "--seed", "5")
+
+
+def test_compare_has_a_line_per_claim(ran, capsys):
+    assert record.main([]) == 0
+    assert compare.main([]) == 0
+    assert "C2 agrees: holds (1 seeds: +1); recorded: holds (1 seeds: +1)\n1 of 1" in capsys.readouterr().out
+    path = Run.checked().recorded / "claims.json"
+    path.write_text(path.read_text().replace('"holds"', '"undecided"'))
+    assert compare.main([]) == 1
+    assert "C2 differs: holds (1 seeds: +1); recorded: undecided (" in capsys.readouterr().out
+
+
+def test_a_claim_that_only_one_side_has_differs_and_untested_ones_do_not_count():
+    rows = [ROW, ROW | {"id": "C7", "alone": "not yet tested"}]
+    assert [agrees for agrees, _ in compare.lines(rows, rows)] == [True]
+    ((agrees, line),) = compare.lines(rows, rows[1:])
+    assert not agrees and "recorded: not there" in line
