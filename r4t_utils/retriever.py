@@ -33,7 +33,8 @@ class RetrieverConfig(Section):
 class FanoutRetriever:
     """R4T-Diffusion with its encoder and its database, as stored by the diffusion notebook.
 
-    >>> FanoutRetriever.from_pretrained("artifacts/cpu/sample/04_diffusion_training/oar").search("boho festival", k=10)
+    >>> folder = "artifacts/cpu/sample/seed-0/04_diffusion_training/oar"
+    >>> FanoutRetriever.from_pretrained(folder).search("boho festival", k=10)
 
     `titles` is what a person reads of each content. Raises ValueError for parts of different widths d, or a number of
     titles that is not that of the contents.

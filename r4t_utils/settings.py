@@ -124,6 +124,8 @@ class RlSettings(Section):
     lambda_d: Share
     lambda_a: Share
     diversity: Literal["vendi", "vendi_over_k"]
+    alignment: Literal["text", "found"]
+    terms: Literal["as_is", "standardised"]
     repeats: Literal["once", "printed"]
     pool_fraction: Rate  # of the items, that the k directions of WSCR may return together: R(Q) of Eq. 5
     temperature: Temperature
@@ -188,6 +190,11 @@ class EvaluationSettings(Section):
     runs: Annotated[int, Field(ge=2)]
     bootstrap: Annotated[int, Field(ge=100)]
     alpha: Share
+
+    @model_validator(mode="after")
+    def _enough_samples(self):
+        samples = f"must not exceed evaluation.runs={self.runs}, the samples that it chooses from"
+        return _need(self, self.best_of <= self.runs, f"evaluation.best_of={self.best_of} {samples}")
 
 
 class LatencySettings(Section):

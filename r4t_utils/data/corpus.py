@@ -83,10 +83,10 @@ class Corpus:
         asked = {clean(query) for table in held_out for query in table["query"]}
         excluded = self.collections.title.map(clean).isin(asked).to_numpy()
         if "collection" in self.wscr:
-            excluded = excluded | self.collections.index.isin(held_out[1]["collection"])
+            excluded = excluded | self.collections.index.isin(held_out[1]["collection"].tolist())
         if self.qrels is not None:
-            theirs = self.qrels.loc[self.qrels["query"].isin(held_out[0]["id"]), "content"]
-            excluded = excluded | self.collections.index.isin(theirs)
+            theirs = self.qrels.loc[self.qrels["query"].isin(held_out[0]["id"].tolist()), "content"]
+            excluded = excluded | self.collections.index.isin(theirs.tolist())
         return ~excluded
 
     def collection_texts(self) -> list[str]:

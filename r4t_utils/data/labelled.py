@@ -27,17 +27,19 @@ def assemble(
     oar = queries.reset_index(drop=True).copy()
     reference = [str(sorted(sets[i])) if i in sets else i for i in oar["id"]]
     oar["group"] = near_duplicate_groups(oar["query"].tolist(), reference)
-    labelled = oar["id"].isin(qrels["query"]) if qrels is not None else np.ones(len(oar), bool)
-    if oar["split"].notna().all():
-        rank = oar["split"].map(SPLITS.index)
-        first = rank.groupby(oar["group"]).transform("min")
-        moved, oar["split"] = int((rank > first).sum()), first.map(dict(enumerate(SPLITS)))
+    labelled = np.ones(len(oar), bool) if qrels is None else np.isin(oar["id"], qrels["query"].tolist())
+    group, moved = oar["group"].to_numpy(), 0
+    if bool(oar["split"].notna().all()):
+        rank = pd.Series([SPLITS.index(name) for name in oar["split"]])
+        first = rank.groupby(group).transform("min")
+        moved, oar["split"] = int((rank > first).sum()), [SPLITS[i] for i in first]
     else:
-        moved, oar["split"] = 0, split_811(oar["group"].to_numpy(), np.random.default_rng(SEED), oar["family"])
-    oar = oar[labelled | (oar["split"] == "train")].reset_index(drop=True)
+        oar["split"] = split_811(group, np.random.default_rng(SEED), oar["family"].tolist())
+    oar = oar.loc[labelled | (oar["split"] == "train").to_numpy()].reset_index(drop=True)
     if qrels is not None:
         oar["apart"] = _apart(oar, qrels)
-    wscr = oar[oar["id"].isin(sets)].drop(columns=["family", "apart"], errors="ignore").reset_index(drop=True)
+    wscr = oar.loc[np.isin(oar["id"], [*sets])].drop(columns=["family", "apart"], errors="ignore")
+    wscr = wscr.reset_index(drop=True)
     wscr["items"] = [sorted(sets[i]) for i in wscr["id"]]
     oar.attrs["moved"] = moved
     collections = pd.DataFrame({"title": contents["title"], "items": [[i] for i in range(len(contents))]})
@@ -65,12 +67,12 @@ def smaller(
     turn = drawn.groupby("split", dropna=False).cumcount().sort_values(kind="stable").index
     taken, kept = [], set()
     for i in turn:
-        rows = kept | wanted.get(queries["id"][i], set())
+        rows = kept | wanted.get(str(queries.at[i, "id"]), set())
         if len(taken) < n_queries and len(rows) <= limit:
             taken, kept = [*taken, i], rows
     rows = np.array(sorted(kept)) if n_contents else np.arange(len(contents))
     queries = queries.loc[sorted(taken)].reset_index(drop=True)
-    qrels = qrels[qrels["query"].isin(queries["id"])]
+    qrels = qrels.loc[qrels["query"].isin(queries["id"].tolist())]
     qrels = qrels.assign(content=np.searchsorted(rows, qrels["content"])).reset_index(drop=True)
     return contents.iloc[rows].reset_index(drop=True), queries, qrels
 
@@ -78,6 +80,6 @@ def smaller(
 def _apart(oar: pd.DataFrame, qrels: pd.DataFrame) -> np.ndarray:
     """Which held-out queries share no relevant content with any training query, bool (n,)."""
     training = set(oar.loc[oar["split"] == "train", "id"])
-    taught = qrels.loc[qrels["query"].isin(training), "content"]
+    taught = qrels.loc[qrels["query"].isin([*training]), "content"]
     shared = qrels.loc[qrels["content"].isin(taught), "query"]
     return ((oar["split"] != "train") & ~oar["id"].isin(shared)).to_numpy()

@@ -52,6 +52,7 @@ FIGURES = {
     "diffusion_loss": Entry(figures.diffusion_loss, ("diffusion_loss.csv", "diffusion_loss_by_sigma.csv")),
     "diffusion_progress": Entry(figures.diffusion_progress, ("diffusion_progress.csv",)),
     "results": Entry(figures.results, ("metrics.csv",)),
+    "ladder": Entry(figures.ladder, ("ladder.csv",)),
     "latency": Entry(figures.latency, ("latency.csv",)),
 }
 

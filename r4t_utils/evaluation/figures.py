@@ -11,7 +11,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from r4t_utils.evaluation.claims import DIFFUSION, FOLM, FULL_SAMPLER, METHODS
+from r4t_utils.evaluation.claims import (
+    BEST_OF_5,
+    BEST_OF_5_FOLM,
+    DIFFUSION,
+    DPP,
+    FOLM,
+    FULL_SAMPLER,
+    FUSED,
+    MAXIMISER,
+    MMR,
+    MSD,
+    NEAREST,
+    NO_FANOUT,
+    NOISE,
+    QUERY_WORDS,
+    QUERY_ZERO_SHOT,
+    XQUAD,
+    ZERO_SHOT,
+)
 
 DASHED = (0, (4, 2))
 _palette = sns.color_palette("colorblind").as_hex()
@@ -167,6 +185,25 @@ def results(frame: pd.DataFrame) -> Figure:
         for kind, (colour, marker, _) in KINDS.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, handletextpad=0.1)
+    return figure
+
+
+def ladder(frame: pd.DataFrame) -> Figure:
+    """The ladder of answers, from the plain query at the bottom to the labels' choice in the whole database at the top.
+    Left: quality in the judge's eyes, with 95 % intervals. Right: the reward of the same results, each as its own
+    sub-query. A rung that answers fewer queries is hollow. The numbers are in ladder.csv."""
+    figure, ((left, right),) = _axes(1, 2, 0.3 * len(frame) + 0.8, sharey=True)
+    rows = range(len(frame))
+    part = frame.n < frame.n.max()
+    bars = [frame.quality - frame.low, frame.high - frame.quality]
+    left.errorbar(frame.quality, rows, xerr=bars, color=_palette[0], linestyle="none", capsize=2)
+    for ax, column, colour in ((left, "quality", _palette[0]), (right, "reward", _palette[3])):
+        ax.scatter(
+            frame[column], rows, s=26, edgecolor=colour, facecolor=["white" if p else colour for p in part], zorder=3
+        )
+        ax.grid(axis="y", visible=False)
+    left.set(yticks=list(rows), yticklabels=frame.rung, xlabel="judge: mean of alignment and subtopic recall")
+    right.set(xlabel="reward of the results, times 100")
     return figure
 
 

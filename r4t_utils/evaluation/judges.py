@@ -134,9 +134,9 @@ class JudgeSpace:
         return Index(self.contents)
 
     def groundedness(self, texts: Texts) -> np.ndarray:
-        """1 - mean distance of the sub-queries (n lists of m) to their nearest contents, at least 0: (n,). The query
+        """1 - half the mean distance of the sub-queries (n lists of m) to their nearest contents: (n,). The query
         alone, as one sub-query of its own, is scored alike."""
-        return (1 - self.index.search(self._encoded(texts), 1)[1].reshape(len(texts), -1).mean(1)).clip(0)
+        return 1 - self.index.search(self._encoded(texts), 1)[1].reshape(len(texts), -1).mean(1) / 2
 
     def grounding(self, texts: Texts, top: np.ndarray) -> Scores:
         """The analogue of `AttributeJudge.grounding` without attributes: cosines of sub-queries (n lists of m) with the

@@ -25,7 +25,7 @@ class LabelJudge:
         table = corpus.qrels.drop_duplicates()
         self.ids = pd.Index(table["query"].unique())
         self._n = len(corpus.collections)
-        query = self.ids.get_indexer(table["query"])
+        query = self.ids.get_indexer(pd.Index(table["query"]))
         topics = table.drop_duplicates(["query", "subtopic"])[["query", "subtopic"]]
         topics = topics.assign(column=topics.groupby("query").cumcount())  # of a query's own subtopics, from 0
         self.subtopics = topics["query"].value_counts().reindex(self.ids).to_numpy()
@@ -46,7 +46,7 @@ class LabelJudge:
         at, ids = self._at([query])[0], self.relevant(query)
         subtopics = np.zeros((self._n, self.subtopics[at]), bool)
         subtopics[ids] = self._has[np.searchsorted(self._keys, at * self._n + ids), : subtopics.shape[1]] > 0
-        return subtopics.any(1), subtopics
+        return np.asarray(subtopics.any(1)), subtopics
 
     def score(self, queries: pd.DataFrame, ids: np.ndarray, texts: object, k: int, alpha: float) -> dict:
         """Scores (n,) in 0..1 for queries (with ``id``) and their results, ids (n, k), best first, -1 for none.

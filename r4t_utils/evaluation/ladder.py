@@ -144,8 +144,8 @@ def scored(
     terms: Terms,
     said: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """A rung's scores, one row per query: rung, query, said, reward, alignment, diversity, quality and, where the judge has
-    it, alpha_ndcg; means over its answers.
+    """A rung's scores, one row per query: rung, query, said, reward, alignment, diversity, quality and, where the judge
+    has it, alpha_ndcg; means over its answers.
 
     rows: (n,) the queries answered, rows of `queries`, z_q (all, d); answers: one array of ids (n, k) per run of the
     rung. `reward` is that of the results, each as its own sub-query (`reward_of_results`); `said` (n,), where the rung
@@ -189,19 +189,23 @@ def losses(scores: pd.DataFrame, groups: ArrayLike, n_boot: int, seed: int, scor
 
 def explained(lost: pd.DataFrame, score: str = "the judge's quality") -> list[str]:
     """The answer in words: a sentence for each step of `losses`, and one that says what to mend first."""
-    sentences = []
-    for row in lost.itertuples():
-        size = f"{abs(row.mean):.1f} of 100 points of {score} [{row.low:+.1f}, {row.high:+.1f}], {row.n} queries"
-        if row.low > 0:
-            sentences.append(f"The {row.lost_by} loses {size}: {row.meaning}.")
-        elif row.high < 0:
-            sentences.append(f"No loss by the {row.lost_by}: “{row.worse}” is better than “{row.better}” by {size}.")
+    sentences, rows = [], lost.to_dict("records")
+    for row in rows:
+        gained = row["high"] < 0  # the rung that was to be the worse one is the better one
+        ends = (-row["high"], -row["low"]) if gained else (row["low"], row["high"])
+        mean = -row["mean"] if gained else row["mean"]
+        size = f"{mean:.1f} of 100 points of {score} [{ends[0]:+.1f}, {ends[1]:+.1f}], {row['n']} queries"
+        if gained:
+            names = f"“{row['worse']}” is better than “{row['better']}”"
+            sentences.append(f"No loss by the {row['lost_by']}: {names} by {size}.")
+        elif row["low"] > 0:
+            sentences.append(f"The {row['lost_by']} loses {size}: {row['meaning']}.")
         else:
-            sentences.append(f"Whether the {row.lost_by} loses anything is undecided: a difference of {size}.")
-    clear = lost[lost.low > 0] if len(lost) else lost
-    if len(clear):
-        worst = clear.loc[clear["mean"].idxmax()]
-        sentences.append(f"The largest clear loss is by the {worst.lost_by}: {worst.meaning}. Mend that first.")
+            sentences.append(f"Whether the {row['lost_by']} loses anything is undecided: a difference of {size}.")
+    clear = [row for row in rows if row["low"] > 0]
+    if clear:
+        worst = max(clear, key=lambda row: row["mean"])
+        sentences.append(f"The largest clear loss is by the {worst['lost_by']}: {worst['meaning']}. Mend that first.")
     else:
         sentences.append("No step of the ladder has a clear loss; ask more queries.")
     return sentences

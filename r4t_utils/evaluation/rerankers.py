@@ -66,7 +66,7 @@ def xquad(search: Search, queries: list[str], fanouts: Sequence[Fanout], strengt
         chosen[:, i] = np.where(free, gain, -1).argmax(1)
         free[everyone, chosen[:, i]] = False
         open_ *= 1 - covers[everyone, :, chosen[:, i]]
-    return Answer(np.take_along_axis(ids, chosen, axis=1), rows, texts)
+    return Answer(np.take_along_axis(ids, chosen, axis=1), None, None)  # not found by the sub-queries
 
 
 def _scaled(x: np.ndarray) -> np.ndarray:

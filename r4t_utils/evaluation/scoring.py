@@ -79,4 +79,5 @@ def long_table(scores: Mapping[str, Mapping[str, Scores]], groups: Mapping[str, 
         for method, row in methods.items()
         for score, values in row.items()
     ]
-    return pd.concat(parts, ignore_index=True)[["seed", "task", "query", "group", "method", "score", "value"]]
+    columns = ["seed", "task", "query", "group", "method", "score", "value"]
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns)

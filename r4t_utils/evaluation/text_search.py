@@ -84,7 +84,7 @@ def _pool(reward: SetReward, rows: np.ndarray, z_q: np.ndarray) -> Pool:
         return Pool(rows, *np.zeros((2, 0)))
     ids, distance = reward.index.search(rows, 1)
     found = reward.index.vectors[ids[:, 0]]
-    aligned = found if getattr(reward.settings, "alignment", "text") == "found" else rows
+    aligned = found if reward.settings.alignment == "found" else rows
     return Pool(found, 1 - distance[:, 0].astype(np.float64), (aligned @ z_q).astype(np.float64))
 
 

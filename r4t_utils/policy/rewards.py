@@ -109,6 +109,7 @@ def composite(
     lambda_d: float = 0.2,
     lambda_a: float = 0.2,
     diversity: Literal["vendi", "vendi_over_k"] = "vendi",
+    alignment: Literal["text", "found"] = "text",
     present: Flags = None,
     repeated: Flags = None,
 ) -> Reward:
@@ -118,15 +119,39 @@ def composite(
     sub-queries; z_q: (..., d) the query; present: optional (..., k) bool, all False for a malformed fan-out; repeated:
     optional (..., k) bool, True where an earlier slot says the same. `diversity` says how the terms, whose ranges
     differ, are added: "vendi" takes r_div in 1..k, as printed in Eq. 2; "vendi_over_k" takes r_div / k, in 1/k..1.
-    Returns a Reward of arrays (...). Raises ValueError for another diversity, or a weight below 0 or infinite.
+    `alignment` says what is compared with the query: "text" the sub-queries Q, as printed in Eq. 4; "found" the
+    contents C, which is ours. A facet that contradicts the query costs the text's cosine little and buys diversity,
+    whereas what such a sub-query finds is off topic. Returns a Reward of arrays (...). Raises ValueError for another
+    diversity or alignment, or a weight below 0 or infinite.
     """
     weights = lambda_g, lambda_d, lambda_a
     if diversity not in ("vendi", "vendi_over_k") or not all(0 <= weight < np.inf for weight in weights):
         given = f"diversity={diversity!r}, weights {weights}"
         raise ValueError(f"{given}: must be vendi or vendi_over_k, and three numbers of 0 or more")
-    r = ground(nearest_distance, present, repeated), vendi(C, present), align(Q, z_q, present, repeated)
+    if alignment not in ("text", "found"):
+        raise ValueError(f"alignment={alignment!r}: must be text or found")
+    aligned = Q if alignment == "text" else C
+    r = ground(nearest_distance, present, repeated), vendi(C, present), align(aligned, z_q, present, repeated)
     weight = {"vendi": lambda_d, "vendi_over_k": lambda_d / np.shape(C)[-2]}[diversity]
     return Reward(lambda_g * r[0] + weight * r[1] + lambda_a * r[2], *r)
+
+
+def standardised(terms: Sequence[ArrayLike], weights: Sequence[float], group: int, counted: np.ndarray) -> np.ndarray:
+    """Weighted sum of terms, each first standardised among the fan-outs of its query, as advantages are in Eq. 6.
+
+    terms: arrays (n,) in the order of queries, ``group`` fan-outs each (n a multiple); counted: (n,) bool, the fan-outs
+    that mean and standard deviation are taken over. So weights mean the same in every space and on every scale. A
+    term that does not vary within a group adds nothing (GDPO: Liu et al. 2026, arXiv 2601.05242). Returns (n,).
+    """
+    total = np.zeros(len(counted))
+    use = counted.reshape(-1, group)
+    n = np.maximum(use.sum(1, keepdims=True), 1)
+    for term, weight in zip(terms, weights, strict=True):
+        x = np.asarray(term, np.float64).reshape(-1, group)
+        gap = np.where(use, x - np.where(use, x, 0.0).sum(1, keepdims=True) / n, 0.0)
+        spread = np.sqrt((gap**2).sum(1, keepdims=True) / n)
+        total += weight * np.where(spread > 1e-9, gap / np.maximum(spread, 1e-9), 0.0).ravel()
+    return total
 
 
 def coverage(Y: Sequence, retrieved: Sequence | np.ndarray) -> np.ndarray:

@@ -18,7 +18,9 @@ class SetReward:
     Eq. 3 and 4 once unless ``settings.repeats`` is "printed". A malformed fan-out earns 0, or what the worst
     well-formed one of the same call does where that is less. (The lowest value of Eq. 1, about -0.8, lies some thirty
     standard deviations from the well-formed ones: one such fan-out in a group leaves the others with nearly equal
-    advantages, and nothing but form is learnt.)
+    advantages, and nothing but form is learnt.) With ``settings.terms`` "standardised" the three terms are standardised
+    among the ``settings.group`` fan-outs of a query before they are weighted. That needs groups, so it is for training:
+    `score` keeps Eq. 1.
 
     WSCR: the coverage of Eq. 5 over the items, to which a sub-query that stutters adds nothing unless ``repeats`` is
     "printed": stutters end in loops that never close. (They do in OAR too, where paying them nothing was tried, and
@@ -38,10 +40,20 @@ class SetReward:
         queries = [[] if fanout.fault else fanout.queries for fanout in fanouts]
         total, parts = self.score(query, queries, reference, [fanout.stutters for fanout in fanouts])
         size = self.settings.group if len(total) % self.settings.group == 0 else len(total)
+        if self.task == "oar" and self.settings.terms == "standardised":
+            earned = self._standardised(parts, np.array([bool(texts) for texts in queries]), size)
+        else:
+            earned = total
         row = {"reward": total.mean(), "reward_std": total.reshape(-1, size).std(1).mean()}
         means = {name: values.mean() for name, values in parts.items()}
         self.rows.append({**row, **means, "well_formed": np.mean([not fanout.fault for fanout in fanouts])})
-        return total.tolist()
+        return earned.tolist()
+
+    def _standardised(self, parts: dict[str, np.ndarray], formed: np.ndarray, size: int) -> np.ndarray:
+        s = self.settings
+        weights = s.lambda_g, s.lambda_d, s.lambda_a
+        total = rewards.standardised([parts[name] for name in ("ground", "div", "align")], weights, size, formed)
+        return np.where(formed, total, min(0.0, total[formed].min(initial=0.0)))
 
     def score(
         self,
@@ -67,9 +79,10 @@ class SetReward:
         again = _padded([[key in keys[:i] for i, key in enumerate(keys)] for keys in said], self.k)
         nearest = distance[:, 0].reshape(present.shape)
         C, z_q = self.index.vectors[ids[..., 0]], self.encoder.text(query)
-        weights = {"lambda_g": s.lambda_g, "lambda_d": s.lambda_d, "lambda_a": s.lambda_a, "diversity": s.diversity}
+        weights = {"lambda_g": s.lambda_g, "lambda_d": s.lambda_d, "lambda_a": s.lambda_a}
+        scale = {"diversity": s.diversity, "alignment": s.alignment}
         slots = {"present": present, "repeated": again if s.repeats == "once" else None}
-        reward = rewards.composite(nearest, C, Q, z_q, **weights, **slots)
+        reward = rewards.composite(nearest, C, Q, z_q, **weights, **scale, **slots)
         formed = present.any(1)
         total = np.where(formed, reward.total, min(0.0, reward.total[formed].min(initial=0.0)))
         return total, {"ground": reward.ground, "div": reward.div, "align": reward.align}

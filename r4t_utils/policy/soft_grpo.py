@@ -84,6 +84,9 @@ def train(
         batches = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": parts, "shuffle_dataset": True}
         reuse = {"steps_per_generation": parts * s.steps_per_generation, "num_iterations": s.num_iterations}
         loss = {"epsilon": s.clip, "beta": s.reference_kl, "scale_rewards": "group", "loss_type": "dapo"}
+        # A batch that serves several updates is soon no sample of the policy. The ratio rho before TRL's estimate of
+        # KL(pi, reference) mends that, in value and gradient. Without a reference KL, as in the paper, it is idle.
+        loss["use_bias_correction_kl"] = True
         group = {"num_generations": s.group, "max_completion_length": policy.settings.max_new_tokens}
         sampling = {"temperature": s.temperature, "top_p": policy.settings.top_p, "top_k": 0}
         options: dict[str, Any] = trainer_defaults(seed) | schedule | adam | batches | reuse | loss | group | sampling

@@ -39,7 +39,8 @@ STAGES = {
         ("diffusion", "folm.k", "merging", "synthesis.slots"), ("01_data_curation", "03_pair_synthesis")
     ),
     "05_evaluation": Recipe(
-        ("folm", "rl", "merging", "evaluation"), ("01_data_curation", "02_rl_fanout", "04_diffusion_training")
+        ("folm", "rl", "merging", "evaluation"),
+        ("01_data_curation", "02_rl_fanout", "03_pair_synthesis", "04_diffusion_training"),
     ),
     "06_latency_study": Recipe(
         ("folm", "latency", "evaluation.bootstrap"), ("01_data_curation", "02_rl_fanout", "04_diffusion_training")

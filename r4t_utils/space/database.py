@@ -26,11 +26,11 @@ class Database:
         return {"oar": self.collections, "wscr": self.items}[task]
 
     def titles(self, task: str) -> list[str]:
-        """What a person reads of each content: an item's title, a collection's title and items."""
+        """What a person reads of each content: an item's title; a collection's title and, where it says more, items."""
         if task == "wscr":
             return self.corpus.items.title.tolist()
         pairs = zip(self.corpus.collections.title, self.corpus.collection_texts())
-        return [f"{title}: {text}" for title, text in pairs]
+        return [title if title == text else f"{title}: {text}" for title, text in pairs]
 
     def per_direction(self, fraction: float, k: int) -> int:
         """Candidates of one WSCR direction when k of them pool ``fraction`` of the items (all, at most)."""
@@ -41,7 +41,7 @@ class Database:
     def build(cls, corpus: Corpus, sentence: SentenceEncoder, settings: EncoderSettings, seed: int) -> "Database":
         """The corpus in the space of a sentence encoder and of heads fitted here, on `taught_pairs` and item names."""
         items = sentence(corpus.items["title"].tolist(), label="encode items")
-        contents = collection_embeddings(items, corpus.collections["items"])
+        contents = collection_embeddings(items, corpus.collections["items"].tolist())
         named = items[np.random.default_rng(seed).permutation(len(items))[: 2 * len(contents)]]
         titles, asked = (
             (sentence(kind.texts), np.stack([sentence(content).mean(0) for content in kind.contents]))

@@ -8,6 +8,7 @@ import pytest
 from r4t_utils.data import polyvore, polyvore_queries
 from r4t_utils.data import sources as datasets
 from r4t_utils.data.corpus import Corpus
+from r4t_utils.data.language import fashion
 from r4t_utils.data.splits import near_duplicate_groups
 from r4t_utils.data.text import topic_words
 from r4t_utils.run.paths import ROOT
@@ -47,7 +48,7 @@ def test_queries_of_the_subset_are_curated(subset):
         assert len(table) == 2400 and table["query"].is_unique
         assert table["query"].str.fullmatch("[a-z]+( [a-z]+)+").all()
         assert table["query"].str.split().map(len).between(2, longest).all()
-        assert all(polyvore_queries.terms(query) for query in table["query"])
+        assert all(fashion().terms(query) for query in table["query"])
     assert set(subset.oar.family) == {"title", "recombined"} and "intent" not in subset.oar
     for row in subset.wscr.itertuples():
         assert list(row.items) == list(subset.collections["items"][row.collection])
@@ -115,7 +116,7 @@ def test_sample_and_unknown_data_sets():
     assert datasets.label("sample", None) == "sample"
     settings = CorpusSettings(n_outfits=1200, n_oar_queries=100, n_wscr_queries=100, max_outfits=0)
     assert len(datasets.load("sample", None, settings).collections) == 1200
-    with pytest.raises(ValueError, match="'films'.*sample or polyvore"):
+    with pytest.raises(ValueError, match="'films'.*choose one of sample, polyvore, perspectrum, jsonl"):
         datasets.load("films", None, settings)
     with pytest.raises(ValueError, match="data_dir=None.*read from a folder: give its path"):
         datasets.label("polyvore", None)

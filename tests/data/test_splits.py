@@ -100,7 +100,7 @@ def test_split_keeps_groups_whole_and_near_811(sizes, seed):
         assert len(set(split[groups == group])) == 1
     for name in ("validation", "test"):
         held = np.bincount(groups[split == name])
-        assert held.max(initial=0) <= LARGEST * 0.1 * len(groups)
+        assert held.max(initial=0) <= max(1, LARGEST * 0.1 * len(groups))  # one query fills no split
         assert held.sum() - 0.1 * len(groups) <= held.max(initial=0)  # a split is filled up at most once
 
 

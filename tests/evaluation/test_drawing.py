@@ -11,7 +11,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 from nbconvert import HTMLExporter
 
-from r4t_utils.evaluation import claims, drawing, figures
+from r4t_utils.evaluation import claims, drawing, figures, ladder
 
 STEPS = range(0, 100, 10)
 
@@ -33,6 +33,13 @@ def tables():
         for batch in (1, 2, 4, 8)
     ]
     return {
+        "ladder.csv": pd.DataFrame(
+            [
+                {"rung": rung, "n": 12 if i == 3 else 240, "quality": 9.0 * i, "low": 9.0 * i - 2, "high": 9.0 * i + 2}
+                | {"reward": 60.0 - i}
+                for i, rung in enumerate(ladder.RUNGS)
+            ]
+        ),
         "encoder_prefixes.csv": pd.DataFrame(
             [
                 {"prefix": p, "query": q, "recall_at_10": p / 200, "low": p / 200 - 0.05, "high": p / 200 + 0.05}
@@ -128,26 +135,27 @@ def test_results_puts_every_score_where_it_belongs():
     figure = drawing.FIGURES["results"].function(frame)
     panels = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
     assert list(panels) == [
-        "OAR: groundedness",
-        "OAR: diversity",
+        "OAR: quality",
         "OAR: alignment",
+        "OAR: diversity",
         "WSCR: recall",
         "WSCR: hit",
         "WSCR: Vendi",
     ]
-    assert [t.get_text() for t in panels["WSCR: recall"].get_yticklabels()] == list(claims.METHODS)
+    assert [t.get_text() for t in panels["WSCR: recall"].get_yticklabels()] == figures.ROWS
     drawn = {}
     for container in panels["WSCR: hit"].containers:
         line = container.lines[0]
         y = int(line.get_ydata()[0])
-        drawn[claims.METHODS[y]] = line.get_xdata()[0]
-        assert colours.same_color(line.get_color(), figures.COLOURS[claims.METHODS[y]])
+        drawn[figures.ROWS[y]] = line.get_xdata()[0]
+        assert colours.same_color(line.get_color(), figures.COLOURS[figures.ROWS[y]])
         interval = container.lines[2][0].get_segments()[0][:, 0]
         assert interval == pytest.approx([line.get_xdata()[0] - 2, line.get_xdata()[0] + 2])
     hit = frame[frame.metric == "hit"].set_index("method")["mean"]
     assert drawn == hit.to_dict()
-    papers = [line.get_xdata() for ax in figure.axes if not ax.get_title() for line in ax.lines]
-    assert sorted(papers[0]) == [22.4, 28.4, 28.9, 30.8]  # its diffusion row has no groundedness
+    plain = [line.get_xdata()[0] for line in panels["WSCR: hit"].lines if line.get_linestyle() == "--"]
+    assert plain == [hit["No fan-out"]]
+    assert sorted(figures.ROWS) == sorted(claims.METHODS)
 
 
 def test_latency_ratio_is_policy_over_diffusion():

@@ -93,7 +93,7 @@ def test_the_judges_space_scores_texts_by_their_nearest_and_their_own_contents(c
     texts, top = [["a", "b"], ["c", corpus.collection_texts()[7]]], np.array([[1, 2], [3, 7]])
     asked = space.sentence(sum(texts, [])).reshape(2, 2, -1)
     distance = np.linalg.norm(asked[:, :, None] - space.contents, axis=-1)
-    assert space.groundedness(texts) == pytest.approx((1 - distance.min(2).mean(1)).clip(0), abs=1e-3)
+    assert space.groundedness(texts) == pytest.approx(1 - distance.min(2).mean(1) / 2, abs=1e-3)
     cosines = asked @ space.contents.T
     own = np.take_along_axis(cosines, top[:, :, None], 2)[..., 0].clip(0)
     scores = space.grounding(texts, top)

@@ -116,8 +116,8 @@ def test_groundedness_is_the_nearness_of_the_directions():
     near = methods.groundedness(search(), methods.written(search(), QUERIES, FANOUTS))
     assert np.allclose(near, 1, atol=1e-3)  # the directions are contents
     answer = methods.noise(search(), QUERIES, 0.7, 0)
-    want = 1 - np.linalg.norm(answer.directions[:, :, None] - CONTENTS, axis=-1).min(2).mean(1)
-    assert methods.groundedness(search(), answer) == pytest.approx(want.clip(0), abs=1e-3)
+    want = 1 - np.linalg.norm(answer.directions[:, :, None] - CONTENTS, axis=-1).min(2).mean(1) / 2
+    assert methods.groundedness(search(), answer) == pytest.approx(want, abs=1e-3)
     top = np.linalg.norm(answer.directions[:, :, None] - CONTENTS, axis=-1).argmin(2)
     assert (methods.own_top(search(), answer) == top).all()
     for of in (methods.groundedness, methods.own_top):

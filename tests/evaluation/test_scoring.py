@@ -13,9 +13,7 @@ def test_best_of_n_is_the_mean_over_all_draws(n):
     rng = np.random.default_rng(n)
     rewards, scores = rng.integers(0, 4, (6, 5)).astype(float), rng.random((6, 5))  # with equal rewards
     draws = [list(rows) for rows in combinations(range(6), n)]
-    expected = [
-        np.mean([scores[rows, q][rewards[rows, q].argmax()] for rows in draws]) for q in range(scores.shape[1])
-    ]
+    expected = [np.mean([scores[rows, q][rewards[rows, q].argmax()] for rows in draws]) for q in range(scores.shape[1])]
     weights = scoring.best_of_weights(rewards, n)
     found = scoring.mean_of_runs([{"quality": row} for row in scores], weights)["quality"]
     np.testing.assert_allclose(found, expected)

@@ -17,10 +17,10 @@ WORDS = "red blue green silk wool denim coat dress boots summer winter party".sp
 ENCODER = WordEncoder()
 
 
-def setting(seed=0):
+def setting(seed=0, more=""):
     rng = np.random.default_rng(seed)
     titles = [" ".join(rng.choice(WORDS, 3, replace=False)) for _ in range(60)]
-    reward = SetReward("oar", ENCODER, Index(ENCODER.text(titles)), profiles.load("smoke", f"folm.k={K}").rl, K)
+    reward = SetReward("oar", ENCODER, Index(ENCODER.text(titles)), profiles.load("smoke", f"folm.k={K} {more}").rl, K)
     queries = ["party coat", "summer dress"]
     draw = [[[f"{q} {w}" for w in rng.choice(WORDS, K, replace=False)] for _ in range(4)] for q in queries]
     return reward, queries, [[Fanout(texts, "") for texts in group] for group in draw]
@@ -30,7 +30,8 @@ def test_it_beats_the_best_sample_by_the_reward_itself():
     reward, queries, samples = setting()
     best = reward.score(queries, [f.queries for f in best_of_n(reward, queries, samples)])[0]
     found = search_texts(reward, queries, samples, WORDS, 60, 0)
-    assert (reward.score(queries, found.texts)[0] > best + 0.01).all()
+    gain = reward.score(queries, found.texts)[0] - best
+    assert (gain > 0).all() and gain.mean() > 0.05
 
 
 def test_it_keeps_to_its_words_its_length_and_its_budget():
@@ -39,8 +40,7 @@ def test_it_keeps_to_its_words_its_length_and_its_budget():
     assert all(len(set(texts)) == K for texts in found.texts)
     assert {w for texts in found.texts for text in texts for w in text.split()} <= {*WORDS}
     assert all(len(text.split()) <= MAX_WORDS for texts in found.texts for text in texts)
-    sampled = {sub for group in samples for f in group for sub in f.queries}
-    assert 0 < found.encoded <= 60 * len(queries) + len(sampled)
+    assert 0 < found.encoded <= 60 * len(queries)
 
 
 def test_the_same_seed_finds_the_same_texts():
@@ -65,13 +65,14 @@ def test_without_enough_sampled_sub_queries_there_is_no_set():
         search_texts(reward, queries, [[Fanout(["a b", "a c"], "")]] * 2, WORDS, 30, 0)
 
 
-def test_the_pool_of_texts_is_priced_as_training_prices_them():
+@pytest.mark.parametrize("alignment", ["text", "found"])
+def test_the_pool_of_texts_is_priced_as_training_prices_them(alignment):
     """With a few candidates, the best set of all by Eq. 1 is the best by `SetReward.score` too."""
     from itertools import combinations
 
     from r4t_utils.evaluation.text_search import _pool
 
-    reward, queries, samples = setting(3)
+    reward, queries, samples = setting(3, f"rl.alignment={alignment}")
     texts = sorted({sub for f in samples[0] for sub in f.queries})[:7]
     pool = _pool(reward, ENCODER.text(texts), ENCODER.text(queries[:1])[0])
     best = exact(pool, K, equation_1(reward.settings))

@@ -82,7 +82,7 @@ def test_each_claim_follows_its_own_scores():
     assert alone(recall={FOLM: 0.15, DIFFUSION: 0.1})["C5"] == no  # a rise, but no doubling
     assert alone(recall={QUERY_ZERO_SHOT: 0.9})["C5"] == "holds"
     assert alone(recall={DIFFUSION: 0.4})["C6"] == alone(vendi={DIFFUSION: 0.2})["C6"] == no
-    assert alone(quality={DIFFUSION: 0.2})["N1"] == no and alone(quality={NOISE: 0.7})["N1"] == no
+    assert alone(quality={DIFFUSION: 0.2})["N1"] == no and alone(quality={NOISE: 0.8})["N1"] == no
     assert alone(quality={MMR: 0.75})["N2"] == no
     assert alone(quality={MAXIMISER: 0.3})["N3"] == "undecided"
 

@@ -108,6 +108,37 @@ def test_each_setting_of_diversity():
     np.testing.assert_allclose(ground_only.total, 2 * raw.ground)
 
 
+def test_alignment_of_texts_or_of_what_they_find():
+    distance, C, Q, z_q = fanouts(2)
+    text, found = (rewards.composite(distance, C, Q, z_q, alignment=of) for of in ("text", "found"))
+    np.testing.assert_allclose(text.align, rewards.align(Q, z_q))
+    np.testing.assert_allclose(found.align, rewards.align(C, z_q))
+    np.testing.assert_allclose(found.total - text.total, 0.2 * (found.align - text.align))
+
+
+@given(seeds, st.floats(0.01, 100), st.floats(-5, 5))
+@settings(max_examples=50, deadline=None)
+def test_standardised_terms_forget_their_scale(seed, scale, shift):
+    rng = np.random.default_rng(seed)
+    x, y, counted = rng.normal(size=12), rng.normal(size=12), rng.random(12) < 0.8
+    counted[[0, 1, 4, 5, 8, 9]] = True
+    total = rewards.standardised([x, y], (0.6, 0.4), 4, counted)
+    np.testing.assert_allclose(total, rewards.standardised([scale * x + shift, y], (0.6, 0.4), 4, counted), atol=1e-6)
+    for group in range(3):
+        rows = np.arange(4 * group, 4 * group + 4)[counted[4 * group : 4 * group + 4]]
+        want = sum(w * (t[rows] - t[rows].mean()) / t[rows].std() for t, w in ((x, 0.6), (y, 0.4)))
+        np.testing.assert_allclose(total[rows], want, atol=1e-6)
+    assert (total[~counted] == 0).all()
+
+
+def test_a_term_that_does_not_vary_in_a_group_adds_nothing():
+    x, flat = np.array([1.0, 2.0, 3.0, 3.0]), np.array([5.0, 5.0, 1.0, 2.0])
+    total = rewards.standardised([x, flat], (1.0, 1.0), 2, np.ones(4, bool))
+    np.testing.assert_allclose(total, [-1, 1, -1, 1])
+    none = rewards.standardised([x, flat], (1.0, 1.0), 2, np.zeros(4, bool))
+    np.testing.assert_array_equal(none, 0)
+
+
 def test_coverage_equals_set_arithmetic():
     rng = np.random.default_rng(3)
     Y = [rng.choice(60, size, replace=False) for size in (1, 4, 7, 10)]
@@ -130,6 +161,7 @@ def test_coverage_equals_set_arithmetic():
         (lambda: rewards.ground([0.5, -0.1]), "-0.1"),
         (lambda: rewards.align(np.eye(3), 2 * np.eye(3)[0]), "z_q"),
         (lambda: rewards.composite(*fanouts(0), diversity="vendi/k"), "vendi_over_k"),
+        (lambda: rewards.composite(*fanouts(0), alignment="query"), "'query': must be text or found"),
         (lambda: rewards.composite(*fanouts(0), lambda_d=-0.1), "-0.1.*0 or more"),
         (lambda: rewards.composite(*fanouts(0), lambda_g=np.inf), "inf.*0 or more"),
         (lambda: rewards.composite(*fanouts(0), lambda_a=np.nan), "nan.*0 or more"),

@@ -14,7 +14,7 @@ ITEMS = ["red hat", "blue hat", "boho boots", "city bag", "gold ring", "beach to
 
 def rl(**changed):
     given = {"group": 4, "lambda_g": 0.6, "lambda_d": 0.2, "lambda_a": 0.2, "diversity": "vendi", "repeats": "once"}
-    return SimpleNamespace(**given | changed)
+    return SimpleNamespace(**given | {"alignment": "text", "terms": "as_is"} | changed)
 
 
 def reward(task="oar", k=3, n=1, **changed):
@@ -103,6 +103,40 @@ def test_terms_by_hand():
     assert parts["ground"][0] == pytest.approx(1 - distance.min(1).mean(), abs=1e-4)
     assert parts["div"][0] == pytest.approx(np.exp(-(p * np.log(p)).sum()), abs=1e-4)
     assert parts["align"][0] == pytest.approx((Q @ z).mean(), abs=1e-5)
+
+
+def test_alignment_of_what_is_found_is_that_of_the_contents():
+    encoder = tiny.WordEncoder()
+    subs, query = ["red boots", "city towel", "ring"], "boho ring"
+    (total,), parts = reward(alignment="found").score([query], [subs])
+    Q, D, z = encoder.text(subs).astype(float), encoder.text(ITEMS).astype(float), encoder.text([query])[0]
+    found = D[(Q @ D.T).argmax(1)]
+    assert parts["align"][0] == pytest.approx((found @ z).mean(), abs=1e-5)
+    assert abs(parts["align"][0] - (Q @ z).mean()) > 0.05
+    assert total == pytest.approx(0.6 * parts["ground"][0] + 0.2 * parts["div"][0] + 0.2 * parts["align"][0])
+
+
+def test_standardised_terms_are_for_training_and_keep_the_scale_of_no_term():
+    texts = [GOOD, frame(["red hat", "blue hat", "boho hat"]), frame(["zz", "yy", "xx"]), FAULTY[0]]
+    given, total = reward(terms="standardised"), reward().score
+    earned = np.array(given(texts * 2, ["boho city"] * 4 + ["gold hat"] * 4))
+    parts = total(
+        ["boho city"] * 3,
+        [["red hat", "boho boots", "city bag"], ["red hat", "blue hat", "boho hat"], ["zz", "yy", "xx"]],
+    )[1]
+    z = [(parts[name] - parts[name].mean()) / parts[name].std() for name in ("ground", "div", "align")]
+    np.testing.assert_allclose(earned[:3], 0.6 * z[0] + 0.2 * z[1] + 0.2 * z[2], atol=1e-6)
+    assert earned[3] == earned[7] == earned[[0, 1, 2, 4, 5, 6]].min() < 0
+    asked = ["boho city"], [["red hat", "boho boots", "city bag"]]
+    assert given.score(*asked)[0] == total(*asked)[0]  # no group to be standardised in
+    assert given.rows[0]["reward"] == pytest.approx(
+        reward(terms="as_is")
+        .score(
+            ["boho city"] * 4 + ["gold hat"] * 4,
+            [*[["red hat", "boho boots", "city bag"], ["red hat", "blue hat", "boho hat"], ["zz", "yy", "xx"], []]] * 2,
+        )[0]
+        .mean()
+    )
 
 
 def test_each_query_of_a_batch_has_its_own_alignment():

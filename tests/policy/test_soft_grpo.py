@@ -226,6 +226,14 @@ def test_the_trainer_samples_from_the_policys_nucleus(tmp_path):
     assert [len(group) for group in groups] == [2]  # one answer for each of the two prompts of a step
 
 
+def test_what_trl_would_choose_by_itself_is_set(tmp_path, monkeypatch):
+    given, config = {}, soft_grpo.GRPOConfig
+    monkeypatch.setattr(soft_grpo, "GRPOConfig", lambda **options: given.update(options) or config(**options))
+    train(tmp_path, Toy(share), "rl.steps=1 rl.learning_rate=2e-2")
+    assert given["use_bias_correction_kl"] is True
+    assert (given["loss_type"], given["scale_rewards"]) == ("dapo", "group")
+
+
 def test_same_seed_same_weights(tmp_path):
     weights = [
         train(tmp_path, Toy(share), "rl.steps=2 rl.learning_rate=1e-2", seed=seed)[0].model.state_dict()

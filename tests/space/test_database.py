@@ -20,10 +20,10 @@ def rows(n, seed):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A database of 26 items and 3 outfits, whose sentence encoder is never asked."""
-    monkeypatch.setattr(encoders, "SentenceEncoder", type("Mute", (), {"width": 384}))
+    monkeypatch.setattr(encoders, "SentenceEncoder", type("Mute", (), {"width": 384, "tuned": 0}))
     items = pd.DataFrame({"title": [f"item {i}" for i in range(26)], "category": "x"})
     collections = pd.DataFrame({"title": ["a", "b", "c"], "items": [[0, 1], [2], [3, 4]]})
-    queries = pd.DataFrame({"query": ["q"], "split": ["train"]})
+    queries = pd.DataFrame({"query": ["q"], "family": "x", "group": 0, "split": ["train"], "items": [[0]]})
     heads = torch.randn(2, 384, 8, generator=torch.Generator().manual_seed(0))
     encoder = DualEncoder(encoders.SentenceEncoder(), torch.zeros(384), heads[0].clone(), heads[1].clone())
     corpus = Corpus("toy", items, collections, queries, queries)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from r4t_utils.settings import EncoderSettings
+from r4t_utils.run import profiles
 from r4t_utils.space import encoder as encoders
 from r4t_utils.space.encoder import DualEncoder, SentenceEncoder, collection_embeddings, fit_heads, unit
 
@@ -98,6 +98,10 @@ WIDTH, LATENT, SETTINGS = (
 )
 
 
+def settings(**change):
+    return profiles.load("smoke", "").encoder.model_copy(update=SETTINGS | change)
+
+
 def views(n, seed):
     rng, world = np.random.default_rng(seed), np.random.default_rng(99)
     A, B = (np.linalg.qr(world.standard_normal((WIDTH, WIDTH)))[0][:LATENT] for _ in range(2))
@@ -107,7 +111,7 @@ def views(n, seed):
 
 
 def fit(epochs=30, seed=0, pairs=None):
-    return fit_heads(None, pairs or [views(300, 0)], EncoderSettings(epochs=epochs, **SETTINGS), seed)
+    return fit_heads(None, pairs or [views(300, 0)], settings(epochs=epochs), seed)
 
 
 def embed(encoder, x, y):
@@ -141,7 +145,7 @@ def test_fitting_beats_pca_at_every_prefix(fitted, prefix):
 
 @pytest.mark.training
 def test_the_loss_at_a_short_prefix_is_what_makes_it_retrieve(fitted):
-    last = EncoderSettings(epochs=30, **SETTINGS | {"prefixes": (12,)})
+    last = settings(epochs=30, prefixes=(12,))
     x, y = views(200, 1)
     without = recall(*embed(fit_heads(None, [views(300, 0)], last, 0), x, y), 4)
     assert recall(*embed(fitted, x, y), 4) > without + 0.05
@@ -193,6 +197,8 @@ def test_saved_and_loaded_encoders_are_equal(sentence, tmp_path):
         ({"d": 9}, r"heads.safetensors has .*\(384, 8\).* encoder.json asks for \(384, 9\)"),
         ({"sentence_encoder": "somebody/else"}, r"encoder.json .*sentence_encoder=.*all-MiniLM-L6-v2"),
         ({"width": 384}, r"encoder.json .*width is not known"),
+        ({"tuned_layers": 7}, r"encoder.json .*tuned_layers=7 must be at most 6"),
+        ({"tuned_layers": 1}, r"layers.safetensors is missing"),
     ],
 )
 def test_an_encoder_of_another_kind_is_refused(sentence, tmp_path, change, fault):
