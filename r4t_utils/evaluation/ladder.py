@@ -198,6 +198,8 @@ def explained(lost: pd.DataFrame, score: str = "the judge's quality") -> list[st
         if gained:
             names = f"“{row['worse']}” is better than “{row['better']}”"
             sentences.append(f"No loss by the {row['lost_by']}: {names} by {size}.")
+        elif row["low"] == row["high"] == 0:
+            sentences.append(f"The {row['lost_by']} loses nothing, {row['n']} queries.")
         elif row["low"] > 0:
             sentences.append(f"The {row['lost_by']} loses {size}: {row['meaning']}.")
         else:

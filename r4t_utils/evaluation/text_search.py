@@ -42,16 +42,18 @@ def search_texts(
 ) -> TextSearch:
     """Sub-queries for each query that raise the reward of Eq. 1, found by changing one word at a time.
 
-    It starts from the best set among all sampled sub-queries. A round changes, adds or drops one word of each sub-query
-    in every place, with `TRIED` words drawn at random; a linear proxy (the mean of word vectors, fitted to what is
-    encoded already) guesses where each new text lies; the best `PER_SLOT` of each sub-query are encoded and join the
-    candidates, from which the set is chosen anew by exchanges. It ends after `budget` new texts per query have been
-    encoded. Raises ValueError for a query whose samples hold fewer than k different sub-queries.
+    It starts from the best set among all sampled sub-queries; where those are fewer than k, the first words of `words`
+    join them. A round changes, adds or drops one word of each sub-query in every place, with `TRIED` words drawn at
+    random; a linear proxy (the mean of word vectors, fitted to what is encoded already) guesses where each new text
+    lies; the best `PER_SLOT` of each sub-query are encoded and join the candidates, from which the set is chosen anew
+    by exchanges. It ends after `budget` new texts per query have been encoded. Raises ValueError for a query whose samples and the words hold fewer than k different texts.
     """
     terms, k, rng = equation_1(reward.settings), reward.k, np.random.default_rng(seed)
     z_q = reward.encoder.text(queries)
     states = [_Candidates(z, z_q.shape[1]) for z in z_q]
-    _encode(reward, states, [[sub for f in group if not f.fault for sub in f.queries] for group in samples])
+    texts = [[sub for f in group if not f.fault for sub in f.queries] for group in samples]
+    few = [len({*map(matching_key, of_query)}) < k for of_query in texts]
+    _encode(reward, states, [of_query + words[: 2 * k] * more for of_query, more in zip(texts, few)])
     sets = [maximise(state.pool, k, terms) for state in states]
     longest = min(MAX_WORDS, max(len(text.split()) for state in states for text in state.texts))
     words, spent = list(dict.fromkeys(words)), 0

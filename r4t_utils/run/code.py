@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 from r4t_utils.run import paths
 from r4t_utils.run.files import file_hash, text_hash, to_json
@@ -31,9 +32,19 @@ def code_hash(notebook: Path) -> str:
         text = file.read_text(encoding="utf-8")
         tree = _parsed(text)
         data = [p for p in sorted(file.parent.iterdir()) if p.suffix in (".yaml", ".json") and p.name in text]
-        found[module] = [ast.dump(tree), {p.name: file_hash(p) for p in data}]
+        found[module] = [_shape(tree), {p.name: file_hash(p) for p in data}]
         waiting.extend(_imports(tree))
-    return text_hash(to_json([[ast.dump(tree) for tree in trees], found]))
+    return text_hash(to_json([[_shape(tree) for tree in trees], found]))
+
+
+def _shape(node: Any) -> Any:
+    """A syntax tree as nested lists and dicts. Empty fields are left out: which there are depends on the Python."""
+    if isinstance(node, list):
+        return [_shape(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: _shape(value) for name, value in ast.iter_fields(node) if value not in (None, [])}
+    return [type(node).__name__, fields]
 
 
 def _parsed(source: str) -> ast.Module:

@@ -113,6 +113,12 @@ def test_an_interval_that_holds_zero_is_undecided():
     assert "undecided" in ladder.explained(lost)[0]
 
 
+def test_two_rungs_with_equal_answers_lose_nothing():
+    same = np.linspace(0, 1, 20)
+    lost = ladder.losses(scores(policy=same, student=same), np.arange(20), 200, 0)
+    assert ladder.explained(lost)[0] == "The student loses nothing, 20 queries."
+
+
 def test_a_step_is_paired_over_the_queries_that_both_rungs_answered():
     both = scores(policy=np.full(6, 0.5), student=np.full(6, 0.2))
     few = both[(both.rung == "policy") | (both["query"] < 4)]

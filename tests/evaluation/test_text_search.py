@@ -48,6 +48,14 @@ def test_the_same_seed_finds_the_same_texts():
     assert search_texts(reward, queries, samples, WORDS, 30, 5) == search_texts(reward, queries, samples, WORDS, 30, 5)
 
 
+def test_a_query_without_one_readable_sample_starts_from_the_words():
+    reward, queries, samples = setting(3)
+    found = search_texts(reward, queries, [samples[0], [Fanout([], "not JSON")]], WORDS, 30, 0)
+    assert len(set(found.texts[1])) == K and {w for text in found.texts[1] for w in text.split()} <= {*WORDS}
+    with pytest.raises(ValueError, match="2 candidates make no set of k=3"):
+        search_texts(reward, queries, [[], []], WORDS[:2], 30, 0)
+
+
 def test_a_change_is_one_word_more_less_or_other():
     got = {" ".join(text) for text in _changes(["red", "coat"], ["silk", "red"], 3)}
     assert got == {"silk coat", "red silk", "red coat silk", "silk red coat", "coat", "red"}
@@ -57,12 +65,6 @@ def test_a_change_is_one_word_more_less_or_other():
 def test_the_words_are_those_of_the_samples_and_queries_the_commonest_first():
     samples = [[Fanout(["red coat", "red dress"], ""), Fanout([], "not JSON")]]
     assert words_of(samples, ["coat party", "red &"]) == ["red", "coat", "dress", "party"]
-
-
-def test_without_enough_sampled_sub_queries_there_is_no_set():
-    reward, queries, _ = setting()
-    with pytest.raises(ValueError, match="no set of k=3"):
-        search_texts(reward, queries, [[Fanout(["a b", "a c"], "")]] * 2, WORDS, 30, 0)
 
 
 @pytest.mark.parametrize("alignment", ["text", "found"])
