@@ -46,7 +46,8 @@ def search_texts(
     join them. A round changes, adds or drops one word of each sub-query in every place, with `TRIED` words drawn at
     random; a linear proxy (the mean of word vectors, fitted to what is encoded already) guesses where each new text
     lies; the best `PER_SLOT` of each sub-query are encoded and join the candidates, from which the set is chosen anew
-    by exchanges. It ends after `budget` new texts per query have been encoded. Raises ValueError for a query whose samples and the words hold fewer than k different texts.
+    by exchanges. It ends after `budget` new texts per query have been encoded. Raises ValueError for a query whose
+    samples and the words hold fewer than k different texts.
     """
     terms, k, rng = equation_1(reward.settings), reward.k, np.random.default_rng(seed)
     z_q = reward.encoder.text(queries)
