@@ -64,7 +64,7 @@ def _gather(run: Run, made: dict[str, dict], together: dict, folder: Path) -> No
         (folder / "claims_latency.json").unlink(missing_ok=True)  # claims.json over seeds has it
         for source in sorted(p for p in run.seeds.iterdir() if p.name != manifest.FILE):
             shutil.copyfile(source, folder / source.name)
-        facts["seeds"] = together["seeds"]
+        facts |= {key: together[key] for key in ("seeds", "machines")}
     files.write_text(folder / manifest.FILE, files.to_json(facts))
 
 

@@ -3,7 +3,8 @@
     python -m r4t_utils.run.seeds --profile cpu --dataset sample --seeds "0 1 2"
 
 Writes artifacts/<profile>/<label>/seeds/: claims.json over seeds, seeds.csv (the means of each seed),
-seeds_metrics.csv (means over seeds, with intervals) and manifest.json. Exit status as of `pipeline`.
+seeds_metrics.csv (means over seeds, with intervals) and manifest.json, with the machine of each seed. Exit status as of
+`pipeline`.
 """
 
 import json
@@ -57,13 +58,20 @@ def gather(runs: Sequence[Run]) -> list[dict]:
     files.write_text(work / "claims.json", files.to_json(table))
     for name, frame in (("seeds", each), ("seeds_metrics", metrics)):
         files.write_text(work / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    files.write_text(work / manifest.FILE, files.to_json({"overrides": first.overrides, "seeds": made}))
+    facts = {"overrides": first.overrides, "seeds": made, "machines": {str(run.seed): _machine(run) for run in runs}}
+    files.write_text(work / manifest.FILE, files.to_json(facts))
     files.replace({first.seeds: work})
     return table
 
 
 def _digests(run: Run) -> dict[str, str]:
     return {stage: facts["digest"] for stage, facts in command.require_fresh(run).items()}
+
+
+def _machine(run: Run) -> dict[str, str | None]:
+    """Where a run was scored: seeds may have been made on different machines."""
+    made = manifest.read(run.folder(SCORED)) or {}
+    return {"cpu": made["hardware"]["cpu"], "gpu": made["hardware"]["gpu"], "torch": made["versions"].get("torch")}
 
 
 def _scores(run: Run):

@@ -165,3 +165,16 @@ def test_ten_thousand_rankings_take_seconds():
     one, start = judge(judged), time.perf_counter()
     one.score(queries, ids, None, 10, 0.5)
     assert time.perf_counter() - start < 5
+
+
+def test_what_is_wanted_is_what_was_judged_relevant():
+    judged = made_up(3)
+    ours = judge(judged)
+    for query, own in judged[judged.rel > 0].groupby("query"):
+        relevant, subtopics = ours.wanted(str(query))
+        assert np.flatnonzero(relevant).tolist() == sorted(set(own.content)) == ours.relevant(str(query)).tolist()
+        assert subtopics.shape == (N, own.subtopic.nunique()) and subtopics.sum() == len(own)
+        each = {frozenset(group.content) for _, group in own.groupby("subtopic")}
+        assert {frozenset(np.flatnonzero(column)) for column in subtopics.T} == each
+    with pytest.raises(ValueError, match="no labels for 1 queries"):
+        ours.wanted("q99")

@@ -148,7 +148,9 @@ def test_seeds_run_what_is_not_fresh_and_write_one_table(ran, monkeypatch, capsy
     assert record.main([]) == 0
     row = json.loads((Run.checked().recorded / "claims.json").read_text())[0]
     assert (row["seeds"], row["verdict"]) == (3, "holds")
-    assert list(json.loads((Run.checked().recorded / manifest.FILE).read_text())["seeds"]) == ["0", "1", "2"]
+    told = json.loads((Run.checked().recorded / manifest.FILE).read_text())
+    assert list(told["seeds"]) == list(told["machines"]) == ["0", "1", "2"]
+    assert all(machine.keys() == {"cpu", "gpu", "torch"} for machine in told["machines"].values())
     assert together(monkeypatch, 0, 1) == 0
     assert "A claim needs three seeds" in capsys.readouterr().out
 
