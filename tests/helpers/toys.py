@@ -55,7 +55,7 @@ def contents(*folders: Path) -> dict[str, bytes]:
 
 def run_in_process(stage: str, run) -> tuple[float, float]:
     """Stands in for `kernel.execute` where a test needs no kernel."""
-    cells = json.loads(paths.notebook(stage).read_text())["cells"]
+    cells = [c for c in json.loads(paths.notebook(stage).read_text())["cells"] if c["cell_type"] == "code"]
     names = {"profile": run.profile, "dataset": run.dataset, "data_dir": "", "seed": run.seed}
     names["overrides"] = run.overrides
     for cell in cells[1:]:

@@ -155,6 +155,23 @@ def test_seeds_run_what_is_not_fresh_and_write_one_table(ran, monkeypatch, capsy
     assert "A claim needs three seeds" in capsys.readouterr().out
 
 
+def test_the_recorded_notebook_has_the_verdicts_over_seeds_where_it_marks_a_place(ran, monkeypatch):
+    notebook = notebooks.read(paths.notebook(SCORED))
+    source = "Over seeds:\n\n<!-- seeds -->\n\n<!-- end seeds -->\n\nSo it is."
+    prose = {"cell_type": "markdown", "id": "over", "metadata": {}, "source": source}
+    paths.notebook(SCORED).write_text(json.dumps({**notebook, "cells": [*notebook.cells, prose]}))
+
+    def told():
+        assert record.main([]) == 0
+        return notebooks.read(paths.notebook(SCORED)).cells[-1].source
+
+    assert told().splitlines()[3] == "One seed is recorded, which decides no claim." and "So it is." in told()
+    assert together(monkeypatch, 0, 1, 2) == 0
+    lines = told().splitlines()
+    assert lines[3] == "| | claim | seeds 0, 1, 2 | verdict |" and lines[-1] == "So it is."
+    assert lines[5] == "| C2 | Best of five wins. | +1 | **holds** |"
+
+
 def test_a_table_over_seeds_that_have_changed_is_not_recorded(ran, monkeypatch, capsys):
     assert together(monkeypatch, 0, 1) == 0
     toys.save(ran / "notebooks", FIRST, toys.FIRST.replace("range(3)", "range(4)"))
