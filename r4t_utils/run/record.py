@@ -4,7 +4,8 @@
 
 Puts its tables, figures and manifest into results/<profile>/<label>/, with the claims over seeds and seeds.csv where
 `make seeds` has made them; of the default run, the outputs of its executed notebooks into notebooks/, and the verdicts
-over seeds between the marks that a notebook has for them. All of it or nothing. Exit status: 0 done, 2 bad input, such as a run that is not complete and fresh.
+over seeds between the marks that a notebook has for them. All of it or nothing. Exit status: 0 done, 2 bad input, such
+as a run that is not complete and fresh.
 """
 
 import json
