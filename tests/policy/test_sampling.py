@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from r4t_utils.policy import sampling
+from r4t_utils.policy.sampling import draw, sample
+
+V, PAD = 40, 0
+SIZES = {"vocab_size": V, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIZES |= {"num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "initializer_range": 0.3}
+ENDS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": PAD}
+KINDS = {
+    "llama": (LlamaForCausalLM, LlamaConfig),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config),
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig),
+}
+PROMPTS = [[5, 6, 7], [5, 6, 8, 9, 10], [5, 6], [5, 6, 8, 9, 10], [5, 6, 11, 12], [5, 6, 7, 8, 9, 10, 11]]
+
+
+def model(kind="llama"):
+    torch.manual_seed(0)
+    made, config = KINDS[kind]
+    return made(config(**SIZES, **ENDS)).eval()
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return model()
+
+
+def generated(policy, prompts, ends, tokens, **options):
+    """What `generate` completes the prompts with, each cut behind its first end."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[PAD] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    given = {"attention_mask": mask, "max_new_tokens": tokens, "pad_token_id": PAD, "eos_token_id": list(ends) or None}
+    with torch.inference_mode():
+        rows = policy.generate(input_ids=ids, **given, **options)[:, longest:].tolist()
+    return [row[: next((i + 1 for i, token in enumerate(row) if token in ends), len(row))] for row in rows]
+
+
+def greedy(policy, prompts, ends=(), tokens=12):
+    return sample(policy, prompts, ends, max_new_tokens=tokens, temperature=0, seed=0)
+
+
+# Equal to `generate`
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_completions_are_those_of_generate(kind):
+    policy = model(kind)
+    assert greedy(policy, PROMPTS) == generated(policy, PROMPTS, (), 12, do_sample=False)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 2.0])
+def test_rows_that_leave_change_nothing_for_the_others(llama, monkeypatch, share):
+    free = greedy(llama, PROMPTS)
+    ends = {free[0][1], free[1][4]}  # so that rows end at different steps, and some not at all
+    monkeypatch.setattr(sampling, "LEAVE", share)
+    found = greedy(llama, PROMPTS, ends)
+    assert found == generated(llama, PROMPTS, ends, 12, do_sample=False)
+    assert len(set(map(len, found))) > 1
+
+
+@pytest.mark.parametrize("prompts", [[[5]], [[5], [6]], [[5, 6], [5, 6]], [[7, 8, 9], [5]]])
+def test_prompts_that_share_nothing_or_everything(llama, prompts):
+    assert greedy(llama, prompts) == generated(llama, prompts, (), 12, do_sample=False)
+
+
+def test_the_distribution_is_that_of_generate(llama):
+    """The first two tokens of many completions, by both; a test of homogeneity over the commonest pairs."""
+    n, options = 4000, {"temperature": 0.8, "top_p": 0.7}
+    prompts = [PROMPTS[0], PROMPTS[1]] * (n // 2)
+    ours = sample(llama, prompts, (), max_new_tokens=2, seed=1, **options)
+    torch.manual_seed(1)
+    theirs = generated(llama, prompts, (), 2, do_sample=True, top_k=0, **options)
+    for start in range(2):
+        pairs = [[tuple(row) for row in rows[start::2]] for rows in (ours, theirs)]
+        common = sorted({pair for pair in pairs[1] if pairs[1].count(pair) >= 20})
+        table = np.array([[rows.count(pair) for pair in common] for rows in pairs])
+        rest = n // 2 - table.sum(1, keepdims=True)
+        assert len(common) > 5 and stats.chi2_contingency(np.hstack([table, rest + 1])).pvalue > 1e-4
+
+
+# The draw
+
+
+def nucleus(logits, temperature, top_p):
+    """The distribution, by sorting: tokens in falling order until `top_p` of the mass is reached."""
+    p = (logits.double() / temperature).softmax(-1).numpy()
+    order = np.argsort(-p)
+    kept = order[np.cumsum(p[order]) - p[order] < top_p]
+    q = np.zeros_like(p)
+    q[kept] = p[kept] / p[kept].sum()
+    return q
+
+
+@pytest.mark.parametrize("top_p", [0.2, 0.6, 0.98, 1.0])
+@pytest.mark.parametrize("temperature", [0.5, 1.5])
+def test_frequencies_are_those_of_the_nucleus(temperature, top_p):
+    logits, n = 2 * torch.randn(30, generator=torch.Generator().manual_seed(3)), 20_000
+    drawn = draw(logits.expand(n, -1), temperature, top_p, torch.Generator().manual_seed(4))
+    expected = nucleus(logits, temperature, top_p)
+    counts = np.bincount(drawn.numpy(), minlength=30)
+    assert not counts[expected == 0].any()
+    often = expected * n >= 5
+    if often.sum() > 1:
+        rare = [counts[~often].sum()], [n * expected[~often].sum()]
+        observed, wanted = np.append(counts[often], rare[0]), np.append(n * expected[often], rare[1])
+        kept = wanted > 0
+        assert stats.chisquare(observed[kept], wanted[kept] * observed[kept].sum() / wanted[kept].sum()).pvalue > 1e-4
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.floats(0.05, 1), st.floats(0.1, 3))
+def test_no_draw_leaves_the_nucleus(seed, top_p, temperature):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(6, 12, generator=generator)
+    logits[:, 5] = -torch.inf  # a token that is forbidden
+    for row, token in zip(logits, draw(logits, temperature, top_p, generator)):
+        p = (row / temperature).softmax(-1)
+        assert p[p > p[token]].sum() < top_p + 1e-6 and p[token] > 0
+
+
+# Seeds, ends and bad input
+
+
+def test_the_same_seed_gives_the_same_completions(llama):
+    options = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.9}
+    first, again, other = (sample(llama, PROMPTS, (3,), seed=seed, **options) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_rows_of_one_prompt_are_drawn_each_for_itself(llama):
+    rows = sample(llama, [[5, 6]] * 50, (), max_new_tokens=6, temperature=1.0, seed=0)
+    assert len(set(map(tuple, rows))) > 25
+
+
+def test_a_completion_holds_its_first_end_and_nothing_behind(llama):
+    ends = {3, 4, 9, 20, 21, 22}
+    rows = sample(llama, [[5, 6]] * 60, ends, max_new_tokens=9, temperature=1.5, seed=0)
+    assert {len(row) for row in rows} > {2, 9}
+    for row in rows:
+        assert not ends & set(row[:-1]) and (len(row) == 9 or row[-1] in ends)
+
+
+def test_the_model_is_left_as_it_was(llama):
+    before = llama.config._attn_implementation
+    greedy(llama, PROMPTS)
+    assert llama.config._attn_implementation == before == "sdpa"
+    with pytest.raises(IndexError):
+        greedy(llama, [[V + 1]])
+    assert llama.config._attn_implementation == before
+
+
+def test_no_prompts_no_completions(llama):
+    assert greedy(llama, []) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens=0: must be a whole number"),
+        ({"temperature": -1.0}, "temperature=-1.0 must be 0 or more"),
+        ({"temperature": float("nan")}, "temperature=nan must be 0 or more"),
+        ({"top_p": 0.0}, "top_p=0.0 above 0"),
+        ({"top_p": 1.5}, "top_p=1.5 above 0"),
+        ({"prompts": [[5], []]}, "a prompt is empty"),
+    ],
+)
+def test_bad_input_is_refused(llama, change, said):
+    given = {"prompts": PROMPTS, "max_new_tokens": 4, "temperature": 1.0, "top_p": 1.0, "seed": 0} | change
+    with pytest.raises(ValueError, match=said):
+        sample(llama, given.pop("prompts"), (), **given)
