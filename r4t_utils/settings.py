@@ -125,7 +125,7 @@ class RlSettings(Section):
     lambda_a: Share
     diversity: Literal["vendi", "vendi_over_k"]
     alignment: Literal["text", "found"]
-    terms: Literal["as_is", "standardised"]
+    terms: Literal["as_is", "standardised", "product"]
     repeats: Literal["once", "printed"]
     pool_fraction: Rate  # of the items, that the k directions of WSCR may return together: R(Q) of Eq. 5
     temperature: Temperature

@@ -1,8 +1,10 @@
 """What comes from outside, numbers and saved files: taken if it is what it should be, else refused in plain words."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, files
 from numbers import Integral
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +46,22 @@ def read(path: Path, parse: Callable[[Path], T]) -> T:
     except Exception as error:  # whatever a parser makes of damage
         raise damaged(path, f"cannot be read: cut short, or of another kind ({type(error).__name__})") from None
     raise ValueError(f"{path} is a Git LFS pointer, not the file that it stands for; fetch that with `git lfs pull`")
+
+
+def packaged(package: str, name: str, sha256: str, remedy: str) -> Path | None:
+    """The file of this name that an installed package ships; None where there is none.
+
+    Raises ValueError, with the remedy, for a file of another sha256.
+    """
+    try:
+        path = next(Path(str(f.locate())) for f in files(package) or () if f.name == name)
+    except (PackageNotFoundError, StopIteration):
+        return None
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise ValueError(f"{path} has sha256 {found}, not the official {sha256}: {remedy}")
+    return path
 
 
 def read_json(path: Path, model: type[Model]) -> Model:

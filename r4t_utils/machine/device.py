@@ -18,10 +18,13 @@ def device() -> str:
 
 
 def bf16() -> bool:
-    """Whether the device computes in bfloat16 itself; older GPUs only emulate it."""
+    """Whether the device computes in bfloat16 itself; older GPUs only emulate it, and so do older processors."""
     import torch
 
-    return device() == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if device() == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.12 does not say
+    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
 
 
 def fix_threads() -> None:

@@ -1,5 +1,6 @@
 """The fan-out language model (FOLM): a causal language model that is asked for fan-outs, in batches."""
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from r4t_utils.machine import progress
 from r4t_utils.machine.device import bf16, device
-from r4t_utils.policy.prompts import FORMAT, INSTRUCTION, TASK_TOKEN, Fanout, parse
+from r4t_utils.policy import pretrained, sampling
+from r4t_utils.policy.prompts import FORMAT, INSTRUCTION, SHORT_FORMAT, TASK_TOKEN, Fanout, parse
 from r4t_utils.settings import FolmSettings
 
 if TYPE_CHECKING:
@@ -26,9 +28,26 @@ class Folm:
     def prompt(self, task: str, query: str) -> str:
         if self.tokenizer.chat_template is None:
             return f"{TASK_TOKEN[task]} {query}"
-        chat = [{"role": "user", "content": INSTRUCTION[task].format(k=self.settings.k) + FORMAT.format(query=query)}]
+        form = SHORT_FORMAT if self.settings.warmup_fanouts else FORMAT
+        return self.chat(
+            [{"role": "user", "content": INSTRUCTION[task].format(k=self.settings.k) + form.format(query=query)}]
+        )
+
+    def chat(self, messages: list[dict[str, str]]) -> str:
+        """The messages as the model was taught to read them, up to where its answer begins; thinking is off."""
         options: dict[str, Any] = {"add_generation_prompt": True, "enable_thinking": False}
-        return str(self.tokenizer.apply_chat_template(chat, tokenize=False, **options))
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
+
+    @property
+    def half(self) -> bool:
+        """Whether it is sampled and trained in bfloat16. On a processor, the small policy gains nothing by that."""
+        return bf16() and (self.settings.policy != "small" or device() == "cuda")
+
+    def ends(self) -> list[int]:
+        """The tokens after which an answer is over: Gemma's turns, for example, end with another than its texts."""
+        configured = self.model.generation_config.eos_token_id
+        configured = configured if isinstance(configured, list) else [configured]
+        return sorted({token for token in [*configured, self.tokenizer.eos_token_id] if token is not None})
 
     @torch.inference_mode()
     def complete(
@@ -37,27 +56,15 @@ class Folm:
         """One sampled completion for each prompt, in order; the same seed gives the same completions."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        answers = [""] * len(prompts)
-        was_training = self.model.training
-        self.model.eval()
-        with torch.random.fork_rng(devices=[self.model.device] if self.model.device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            for rows in progress.track(batches, label) if label else batches:
-                for i, text in zip(rows, self._generate([prompts[i] for i in rows], temperature)):
-                    answers[i] = text
-        self.model.train(was_training)
+        answers, generator = [""] * len(prompts), torch.Generator().manual_seed(seed)
+        model, s, ends = sampled(self.model, self.half), self.settings, self.ends()
+        how = {"max_new_tokens": s.max_new_tokens, "temperature": temperature, "top_p": s.top_p}
+        for rows in progress.track(batches, label) if label else batches:
+            ids = self.tokenizer([prompts[i] for i in rows], add_special_tokens=False)["input_ids"]
+            drawn = sampling.sample(model, ids, ends, **how, seed=int(torch.randint(2**62, (), generator=generator)))
+            for i, row in zip(rows, drawn):
+                answers[i] = str(self.tokenizer.decode([token for token in row if token not in ends]))
         return answers
-
-    def _generate(self, prompts: list[str], temperature: float) -> list[str]:
-        batch = {"padding": True, "padding_side": "left", "add_special_tokens": False, "return_tensors": "pt"}
-        tokens = self.tokenizer(prompts, **batch).to(self.model.device)
-        s, pad = self.settings, self.tokenizer.pad_token_id
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": s.top_p}
-        ids = self.model.generate(**tokens, **sampling, max_new_tokens=s.max_new_tokens, pad_token_id=pad)  # pyright: ignore[reportCallIssue]
-        completions = ids[:, tokens["input_ids"].shape[1] :]
-        ends = torch.as_tensor([self.tokenizer.eos_token_id, pad], device=completions.device)
-        ended = torch.isin(completions, ends).long().cumsum(1) > 0
-        return [str(self.tokenizer.decode(row[~done])) for row, done in zip(completions, ended)]
 
     def fan_out(
         self,
@@ -78,11 +85,11 @@ class Folm:
         return [parsed[i : i + n] for i in range(0, len(parsed), n)]
 
     def save(self, folder: Path) -> None:
-        """Weights, configuration and tokenizer: the same bytes wherever they are written."""
+        """Weights, with adapters merged, configuration and tokenizer: the same bytes wherever they are written."""
         if "local_files_only" in (recorded := self.tokenizer.init_kwargs):
             recorded["local_files_only"] = False  # from_pretrained keeps there what HF_HUB_OFFLINE says
         with progress.quiet():
-            self.model.save_pretrained(str(folder))
+            merged(self.model).save_pretrained(str(folder))
             self.tokenizer.save_pretrained(folder)
 
     def trainable(self) -> "Folm":
@@ -102,15 +109,32 @@ class Folm:
         """
         # Weights that are trained stay in float32: a step at rate 1e-7 is below the spacing of bfloat16.
         dtype = torch.bfloat16 if settings.lora_rank and bf16() else torch.float32
+        where, how, options = pretrained.source(str(folder))
         try:
             with progress.quiet():
-                tokenizer = AutoTokenizer.from_pretrained(folder)
-                model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+                tokenizer = AutoTokenizer.from_pretrained(where, **how)
+                model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **options)
         except (OSError, ValueError, ImportError) as error:
             reason = " ".join(str(error).split())
-            rule = f"folm.policy={settings.policy!r} must be small, a local folder with a model"
+            shipped = ", ".join(pretrained.SHIPPED)
+            rule = f"folm.policy={settings.policy!r} must be small, {shipped}, a local folder with a model"
             remedy = "or the id of one on the hub, which takes network access or a copy in the hub's cache; correct it"
             raise ValueError(f"no policy can be loaded from {str(folder)!r} ({reason}); {rule}, {remedy}") from error
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return cls(model.to(device()), tokenizer, settings)  # pyright: ignore[reportArgumentType]
+
+
+def merged(model: "PreTrainedModel | PeftModel") -> PreTrainedModel:
+    """The model itself where it has no adapters, else a copy in which they are part of the weights."""
+    return copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model  # pyright: ignore
+
+
+def sampled(model: "PreTrainedModel | PeftModel", half: bool) -> PreTrainedModel:
+    """A copy to sample from: adapters merged, in bfloat16 if `half`; the model stays as it is.
+
+    A step of sampling reads every weight once, so half the bits take half the time, and adapters twice the products.
+    """
+    whole = merged(model)
+    copied = copy.deepcopy(model) if whole is model else whole
+    return copied.eval().to(torch.bfloat16 if half else torch.float32)  # pyright: ignore

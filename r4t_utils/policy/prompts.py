@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 INSTRUCTION = {
     "oar": "You help a search engine explore a broad request. Write {k} search queries that each take the request in a "
     "direction of its own and stay on its topic: keep its words and change or add one to three of them.",
-    "wscr": "You help a search engine put an outfit together. Write {k} search queries, each for one item, so that the "
-    "items found make one outfit for the request: different garments and accessories that go together.",
+    "wscr": "You help a search engine put a set together, such as an outfit. Write {k} search queries, each for one "
+    "item, so that the items found make one set for the request: different things that go together.",
 }
-FORMAT = (
-    "\nThink inside <think></think> first. Then give the queries as a JSON list of strings, in this form: "
-    '<queries>["...", "..."]</queries>\n\nRequest: {query}'
-)
+FORM = 'the queries as a JSON list of strings, in this form: <queries>["...", "..."]</queries>\n\nRequest: {query}'
+FORMAT = "\nThink inside <think></think> first. Then give " + FORM
+SHORT_FORMAT = "\nGive " + FORM  # of a policy that was taught the form, which then answers at once
 
 CLOSE = '"}</queries>'
 NEXT = '", '  # ends a sub-query; the number after it is a token of its own, which a small model gets right more often

@@ -19,8 +19,8 @@ class SetReward:
     well-formed one of the same call does where that is less. (The lowest value of Eq. 1, about -0.8, lies some thirty
     standard deviations from the well-formed ones: one such fan-out in a group leaves the others with nearly equal
     advantages, and nothing but form is learnt.) With ``settings.terms`` "standardised" the three terms are standardised
-    among the ``settings.group`` fan-outs of a query before they are weighted. That needs groups, so it is for training:
-    `score` keeps Eq. 1.
+    among the ``settings.group`` fan-outs of a query before they are weighted. With "product" alignment gates diversity,
+    max(r_align, 0) r_div / k, in place of Eq. 1's sum. Both are for training; `score` keeps Eq. 1.
 
     WSCR: the coverage of Eq. 5 over the items, to which a sub-query that stutters adds nothing unless ``repeats`` is
     "printed": stutters end in loops that never close. (They do in OAR too, where paying them nothing was tried, and
@@ -40,10 +40,11 @@ class SetReward:
         queries = [[] if fanout.fault else fanout.queries for fanout in fanouts]
         total, parts = self.score(query, queries, reference, [fanout.stutters for fanout in fanouts])
         size = self.settings.group if len(total) % self.settings.group == 0 else len(total)
+        formed, earned = np.array([bool(texts) for texts in queries]), total
         if self.task == "oar" and self.settings.terms == "standardised":
-            earned = self._standardised(parts, np.array([bool(texts) for texts in queries]), size)
-        else:
-            earned = total
+            earned = self._standardised(parts, formed, size)
+        elif self.task == "oar" and self.settings.terms == "product":
+            earned = np.where(formed, parts["align"].clip(0) * parts["div"] / self.k, 0.0)
         row = {"reward": total.mean(), "reward_std": total.reshape(-1, size).std(1).mean()}
         means = {name: values.mean() for name, values in parts.items()}
         self.rows.append({**row, **means, "well_formed": np.mean([not fanout.fault for fanout in fanouts])})

@@ -1,39 +1,18 @@
 """The small policy of the cpu profile: a Llama with its own tokenizer, and the two lessons that warm it up."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import Dataset
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
 
 from r4t_utils.data.language import Language
-from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import warmup
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import CLOSE, NEXT, TASK_TOKEN, frame, number
-from r4t_utils.policy.trainer import Watch, trainer_defaults
 from r4t_utils.settings import KEY_VALUE_HEADS, FolmSettings
-
-
-def zero_shot_policy(
-    queries: dict[str, list[str]], settings: FolmSettings, seed: int, folder: Path, language: Language
-) -> str:
-    """The untuned policy: where ``Folm.load`` finds it. The small one is warmed up here and saved in ``folder``.
-
-    Arguments as in ``small_policy``.
-    """
-    if settings.policy != "small":
-        return settings.policy
-    policy, lessons = small_policy(queries, settings, seed, language)
-    for name, lesson in lessons.items():
-        warm_up(policy, lesson, settings, seed, folder, f"warm-up: {name}")
-    policy.save(folder)
-    return str(folder)
 
 
 def small_policy(
@@ -89,20 +68,3 @@ def _tokenizer(texts: list[str], settings: FolmSettings) -> PreTrainedTokenizerF
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left"
     )
-
-
-def warm_up(
-    policy: Folm, data: Dataset, settings: FolmSettings, seed: int, folder: Path, label: str = "warm-up"
-) -> list[dict]:
-    """Supervised fine-tuning on one lesson of ``small_policy`` (loss on completions only). Returns logged losses."""
-    s = settings
-    with quiet():
-        schedule = {"num_train_epochs": s.warmup_epochs, "lr_scheduler_type": "cosine", "warmup_steps": 0.05}
-        adam = {"learning_rate": s.warmup_lr, "adam_beta2": 0.98, "per_device_train_batch_size": s.warmup_batch}
-        lesson = {"completion_only_loss": True, "max_length": s.max_prompt_tokens + s.max_new_tokens}
-        options = trainer_defaults(seed) | schedule | adam | lesson
-        config = SFTConfig(output_dir=str(folder), logging_steps=10, **options)
-        trainer = SFTTrainer(policy.model, args=config, train_dataset=data, processing_class=policy.tokenizer)
-        watch = Watch(trainer, label)
-        trainer.train()
-    return watch.rows

@@ -1,6 +1,8 @@
 """Soft-GRPO (Section 2.3, Eq. 6-8) on TRL's GRPO trainer."""
 
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,67 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from r4t_utils.machine.progress import quiet
-from r4t_utils.policy.folm import Folm
+from r4t_utils.policy.folm import Folm, sampled
+from r4t_utils.policy.sampling import sample
 from r4t_utils.policy.set_reward import SetReward
-from r4t_utils.policy.trainer import Watch, trainer_defaults
+from r4t_utils.policy.trainer import Look, Watch, trainer_defaults
 from r4t_utils.settings import RlSettings
 
 
-class SoftGRPOTrainer(GRPOTrainer):
+@dataclass
+class Cost:
+    """What tuning took: tokens sampled and trained (one that serves two updates counts twice), and seconds."""
+
+    sampled: int = 0
+    trained: int = 0
+    sampling: float = 0.0
+    scoring: float = 0.0
+    whole: float = 0.0
+
+    def __str__(self) -> str:
+        updating = self.whole - self.sampling - self.scoring
+        parts = {"sampling": self.sampling, "scoring": self.scoring, "updating": updating}
+        shares = ", ".join(f"{name} {seconds / max(self.whole, 1e-9):.0%}" for name, seconds in parts.items())
+        return f"{self.sampled:,} tokens sampled and {self.trained:,} trained in {self.whole:.0f} s: {shares}"
+
+
+class SampledGRPOTrainer(GRPOTrainer):
+    """GRPO whose completions are drawn by `sampling.sample`, as a policy's are everywhere here, and that counts its
+    cost."""
+
+    args: GRPOConfig
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.cost = Cost()
+
+    def train(self, *args, **kwargs):
+        start = time.perf_counter()
+        trained = super().train(*args, **kwargs)
+        self.cost.whole += time.perf_counter() - start
+        return trained
+
+    def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+        start, seed = time.perf_counter(), int(torch.randint(2**62, ()))
+        model = sampled(self.accelerator.unwrap_model(self.model), bool(self.args.bf16))
+        settings = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature, "top_p": self.top_p}
+        completions = sample(model, prompt_ids, self.eos_token_ids, **settings, seed=seed)
+        self.cost.sampling += time.perf_counter() - start
+        self.cost.sampled += sum(map(len, completions))
+        return completions, None
+
+    def _calculate_rewards(self, *args, **kwargs):
+        start = time.perf_counter()
+        rewards = super()._calculate_rewards(*args, **kwargs)
+        self.cost.scoring += time.perf_counter() - start
+        return rewards
+
+    def _compute_loss(self, model, inputs):
+        self.cost.trained += int(inputs["completion_mask"].sum())
+        return super()._compute_loss(model, inputs)
+
+
+class SoftGRPOTrainer(SampledGRPOTrainer):
     """GRPO plus the two soft terms of Eq. 8: beta1 rho (log pi - log pi_old) + beta2 (-log pi), rho = pi / pi_old.
 
     Their gradient is beta1 (1 + log rho) rho grad(log pi) - beta2 grad(log pi): at rho = 1 it is
@@ -25,8 +81,6 @@ class SoftGRPOTrainer(GRPOTrainer):
     Eq. 8 is a loss per token, and every token of a batch weighs the same here (loss_type="dapo"). Averaging within each
     completion first ("grpo") would punish the tokens of a malformed answer the less, the longer it runs on.
     """
-
-    args: GRPOConfig
 
     def __init__(self, *args, beta1: float, beta2: float, **kwargs):
         super().__init__(*args, **kwargs)
@@ -65,12 +119,14 @@ def train(
     seed: int,
     folder: Path,
     references: Iterable[Iterable[int]] | None = None,
+    look: Look | None = None,
 ) -> list[dict]:
-    """Tune ``policy`` in place by Soft-GRPO on queries of the task, with their reference sets (WSCR).
+    """Tune ``policy`` in place by Soft-GRPO on queries of the task, with their reference sets (WSCR). `look` may look
+    at it meanwhile.
 
     One step = prompts_per_step x group completions, one optimiser update. Returns one row per step: reward, spread,
     components, entropy, clipped share. Raises ValueError when nothing is trainable, or when training left every weight
-    as it was.
+    as it was. Prints the cost.
     """
     s, completions = settings, settings.prompts_per_step * settings.group
     micro = min(s.micro_batch, completions)
@@ -89,17 +145,21 @@ def train(
         loss["use_bias_correction_kl"] = True
         group = {"num_generations": s.group, "max_completion_length": policy.settings.max_new_tokens}
         sampling = {"temperature": s.temperature, "top_p": policy.settings.top_p, "top_k": 0}
-        options: dict[str, Any] = trainer_defaults(seed) | schedule | adam | batches | reuse | loss | group | sampling
+        options: dict[str, Any] = (
+            trainer_defaults(seed, policy.half) | schedule | adam | batches | reuse | loss | group | sampling
+        )
         config = GRPOConfig(output_dir=str(folder), logging_steps=1, **options)
         data = Dataset.from_dict(rows)
-        trainer = SoftGRPOTrainer(
-            policy.model, reward, config, data, processing_class=policy.tokenizer, beta1=s.beta1, beta2=s.beta2
-        )
+        betas = {"beta1": s.beta1, "beta2": s.beta2}
+        trainer = SoftGRPOTrainer(policy.model, reward, config, data, processing_class=policy.tokenizer, **betas)
         watch = Watch(trainer, f"Soft-GRPO, {task}", shown="reward")
+        if look:
+            trainer.add_callback(look)
         before = {p: p.detach().clone() for p in policy.model.parameters() if p.requires_grad}
         if not before:
             raise ValueError("the policy has no trainable parameter; load a LoRA adapter with is_trainable=True")
         trainer.train()
+    print(f"{task}: {trainer.cost}")
     if all(torch.equal(p, start) for p, start in before.items()):
         why = "every group had equal rewards (all completions malformed or truncated?)"
         remedy = "raise folm.max_new_tokens or warm the policy up for longer"

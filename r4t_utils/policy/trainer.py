@@ -1,16 +1,18 @@
 """What the trainers of transformers and TRL have in common here: settings, and one progress bar."""
 
+from collections.abc import Callable
+
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from r4t_utils.machine import progress
-from r4t_utils.machine.device import bf16, device
+from r4t_utils.machine.device import device
 
 
-def trainer_defaults(seed: int) -> dict:
-    """Arguments shared by every trainer: no checkpoints, no reports, full precision without a bf16 GPU."""
+def trainer_defaults(seed: int, half: bool) -> dict:
+    """Arguments shared by every trainer: no checkpoints, no reports; bfloat16 if `half`."""
     silent = {"save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    hardware = {"use_cpu": device() == "cpu", "bf16": bf16(), "dataloader_pin_memory": False}
+    hardware = {"use_cpu": device() == "cpu", "bf16": half, "dataloader_pin_memory": False}
     return {"seed": seed, "gradient_checkpointing": False, **silent, **hardware}
 
 
@@ -38,3 +40,14 @@ class Watch(TrainerCallback):
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         self.bar.close()
+
+
+class Look(TrainerCallback):
+    """Calls ``look(step)`` after every `every` updates."""
+
+    def __init__(self, look: Callable[[int], None], every: int):
+        self.look, self.every = look, every
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        if state.global_step % self.every == 0:
+            self.look(state.global_step)

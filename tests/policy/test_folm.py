@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from r4t_utils.data.language import fashion
-from r4t_utils.policy import folm, small
+from r4t_utils.policy import folm, sampling, small, zero_shot
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import CLOSE, NEXT, TASK_TOKEN, Fanout, frame, number, parse
 
@@ -102,11 +102,13 @@ def test_complete_leaves_the_global_generator_alone(policy):
 
 def test_answers_follow_the_prompts(policy, monkeypatch):
     seen = []
-    shout = lambda self, prompts, _: seen.append(prompts) or [p.upper() for p in prompts]  # noqa: E731
-    monkeypatch.setattr(Folm, "_generate", shout)
-    prompts = ["ccc", "a", "dddd", "bb", "a", "eeeee", "bb"]
-    assert policy.complete(prompts, 1.0, seed=0, batch_size=3) == [p.upper() for p in prompts]
-    assert [len(batch) for batch in seen] == [3, 3, 1]
+    echo = lambda model, rows, *_, **__: seen.append(rows) or rows  # noqa: E731
+    monkeypatch.setattr(sampling, "sample", echo)
+    prompts = [policy.prompt("oar", query) for query in ("red party", "red", "boho beach look", "red", "bold")]
+    assert policy.complete(prompts, 1.0, seed=0, batch_size=2) == [
+        policy.tokenizer.decode(ids(policy, p)) for p in prompts
+    ]
+    assert [len(batch) for batch in seen] == [2, 2, 1]
 
 
 def test_low_temperature_is_greedy_and_padding_does_not_matter(policy):
@@ -129,17 +131,11 @@ def test_a_small_nucleus_is_greedy_at_any_temperature(policy):
     assert narrow.complete(prompts, 2.0, seed=7) == policy.complete(prompts, 1e-4, seed=0)
 
 
-def test_an_answer_stops_at_its_end_token(policy, monkeypatch):
+def test_an_answer_ends_before_its_end_token(policy, monkeypatch):
     tail = ids(policy, frame(["hat", "boots", "bag"]))
-    eos, pad = policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id
-
-    def generate(input_ids, **_):
-        rows = [[*tail, eos, pad, pad], [*ids(policy, "red"), *[eos] * 99][: len(tail) + 3]]
-        rest = torch.tensor(rows)
-        return torch.cat([input_ids, rest], 1)
-
-    monkeypatch.setattr(policy.model, "generate", generate)
-    first, second = policy._generate(["<outfits> boho", "<outfits> b"], 1.0)
+    rows = [[*tail, policy.tokenizer.eos_token_id], ids(policy, "red")]
+    monkeypatch.setattr(sampling, "sample", lambda *_, **__: rows)
+    first, second = policy.complete(["<outfits> b", "<outfits> boho"], 1.0, seed=0)
     assert parse(first, 3) == Fanout(["hat", "boots", "bag"], "") and second.strip() == "red"
 
 
@@ -185,7 +181,7 @@ def test_prompt_of_the_small_policy(policy):
         policy.prompt("music", "boho")
 
 
-@pytest.mark.parametrize("task, words", [("oar", "one to three"), ("wscr", "one outfit")])
+@pytest.mark.parametrize("task, words", [("oar", "one to three"), ("wscr", "one set")])
 def test_prompt_of_a_pretrained_policy_goes_through_its_chat_template(task, words):
     class Chat:
         chat_template = "{{ messages }}"
@@ -195,7 +191,7 @@ def test_prompt_of_a_pretrained_policy_goes_through_its_chat_template(task, word
             return "templated"
 
     chat = Chat()
-    policy = Folm(SimpleNamespace(), chat, SimpleNamespace(k=7))
+    policy = Folm(SimpleNamespace(), chat, SimpleNamespace(k=7, warmup_fanouts=0))
     assert policy.prompt(task, 'odd {query} "quote"') == "templated"
     (message,) = chat.messages
     assert message["role"] == "user"
@@ -275,7 +271,7 @@ def test_warm_up_lowers_the_loss_on_completions_and_moves_the_weights(tmp_path):
 
     with torch.no_grad():
         first = loss()
-    assert isinstance(small.warm_up(policy, data, s, seed=0, folder=tmp_path), list)
+    assert isinstance(zero_shot.warm_up(policy, data, s, seed=0, folder=tmp_path), list)
     policy.model.eval()
     with torch.no_grad():
         assert loss() < first

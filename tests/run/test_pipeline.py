@@ -43,7 +43,7 @@ def run(*arguments, **environment):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--profile", "big"], ["'big'", "smoke, cpu, gpu, paper"]),
+        (["--profile", "big"], ["'big'", "smoke, cpu, lm, gpu, paper"]),
         (["--dataset", "films"], ["'films'", "polyvore"]),
         (["--seed", "-1"], ["-1", "whole number"]),
         (["--seed", "1.5"], ["1.5", "whole number"]),

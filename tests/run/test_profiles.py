@@ -10,7 +10,7 @@ from r4t_utils.run import paths, profiles
 from r4t_utils.settings import SECTIONS, SettingsError
 
 
-@pytest.mark.parametrize("name", ["smoke", "cpu", "gpu", "paper"])
+@pytest.mark.parametrize("name", ["smoke", "cpu", "lm", "gpu", "paper"])
 def test_each_profile_loads_and_comments_every_setting(name):
     settings = profiles.load(name)
     assert list(settings.model_dump()) == list(SECTIONS)
@@ -97,7 +97,7 @@ def test_values_at_the_edge_of_their_rule_load():
 
 
 def test_unknown_profile_lists_the_known_ones():
-    with pytest.raises(SettingsError, match="'big'.*smoke, cpu, gpu, paper"):
+    with pytest.raises(SettingsError, match="'big'.*smoke, cpu, lm, gpu, paper"):
         profiles.load("big")
 
 

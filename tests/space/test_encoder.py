@@ -32,7 +32,7 @@ def test_without_the_package_the_hub_is_named(monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(encoders, "files", missing)
+    monkeypatch.setattr("r4t_utils.machine.checks.files", missing)
     assert encoders.minilm_folder() == "sentence-transformers/all-MiniLM-L6-v2"
 
 

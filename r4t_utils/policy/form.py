@@ -1,0 +1,72 @@
+"""Lessons that teach a small pretrained policy the form of an answer.
+
+Such a model knows English and cannot keep to a form. So it is shown lists in the form, and what they say is what it
+wrote itself, one sub-query per line, after two worked examples.
+"""
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+
+from r4t_utils.policy.folm import Folm
+from r4t_utils.policy.prompts import INSTRUCTION, MAX_WORDS, matching_key
+
+LINES = "\nWrite one query per line and nothing else.\n\nRequest: {query}"
+EXAMPLES = {  # subjects that no corpus here is about
+    "oar": {
+        "a quiet weekend by the sea": "small hotels with a sea view\ncoastal walks without crowds\nquiet beaches in "
+        "autumn\nfishing villages to visit\ncottages near an empty beach\nboat trips to small islands\nslow travel "
+        "along the coast\nseaside towns with bookshops\nwinter weekend at the sea\nseafood restaurants by a harbour",
+        "healthy food for children": "vegetables that children like\nhealthy school lunches\nsnacks without sugar\n"
+        "quick family dinners with vegetables\nbreakfast with fruit and oats\nhome-made fish fingers\nhealthy birthday "
+        "party food\nsoups for small children\ncooking together with children\niron-rich meals for toddlers",
+    },
+    "wscr": {
+        "camping in the rain": "waterproof tent\nwarm sleeping bag\nrain jacket with hood\ndry bag for clothes\n"
+        "gas stove with wind shield\nrubber boots\ntarp with poles\nwool socks\nhead torch\nfolding camp chair",
+        "a birthday party in the garden": "paper lanterns\nchocolate cake\nlong wooden table\npicnic blankets\n"
+        "lemonade jug\nballoons in bright colours\ncroquet set\nparty hats\nbarbecue grill\nstring lights",
+    },
+}
+
+
+def lessons(
+    policy: Folm, queries: dict[str, list[str]], number: int, samples: int, seed: int
+) -> Iterator[dict[str, str]]:
+    """Up to `number` lessons, half of them per task, with the keys prompt and completion.
+
+    A lesson needs k different sub-queries, for which the policy answers a training query `samples` times. The lists
+    are in form; whether they are any good is not asked.
+    """
+    rng, k = np.random.default_rng(seed), policy.settings.k
+    for task, given in queries.items():
+        asked = [given[i] for i in rng.permutation(len(given))[: number // len(queries)]]
+        prompts = [_conversation(policy, task, query) for query in asked for _ in range(samples)]
+        answers = policy.complete(prompts, policy.settings.temperature, seed, label=f"its own words, {task}")
+        for i, query in enumerate(asked):
+            said = _different("\n".join(answers[i * samples : (i + 1) * samples]).splitlines())
+            if len(said) >= k:
+                yield {"prompt": policy.prompt(task, query), "completion": listed(said[:k])}
+
+
+def listed(queries: list[str]) -> str:
+    """The completion of a pretrained policy that says these sub-queries; ``parse`` undoes it."""
+    return f"<queries>{json.dumps(queries, ensure_ascii=False)}</queries>"
+
+
+def _conversation(policy: Folm, task: str, query: str) -> str:
+    ask = INSTRUCTION[task].format(k=policy.settings.k) + LINES
+    turns = [(ask.format(query=request), answer) for request, answer in EXAMPLES[task].items()]
+    chat = [{"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn)]
+    return policy.chat([*chat, {"role": "user", "content": ask.format(query=query)}])
+
+
+def _different(lines: list[str]) -> list[str]:
+    """The lines that can be sub-queries, each once: no longer than one may be, and with no sign of a list's."""
+    kept: dict[str, str] = {}
+    for line in lines:
+        text = line.strip().lstrip("-*•0123456789.) ").rstrip(" .,;")
+        if (key := matching_key(text)) and len(text.split()) <= MAX_WORDS and not set('"\\<>[]{}') & set(text):
+            kept.setdefault(key, text)
+    return list(kept.values())

@@ -1,0 +1,60 @@
+"""The policy before any reward, which is the zero-shot row: a small or a pretrained one, warmed up by lessons."""
+
+from pathlib import Path
+
+from datasets import Dataset
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from r4t_utils.data.language import Language
+from r4t_utils.machine.progress import quiet
+from r4t_utils.policy import form
+from r4t_utils.policy.folm import Folm
+from r4t_utils.policy.small import small_policy
+from r4t_utils.policy.trainer import Watch, trainer_defaults
+from r4t_utils.settings import FolmSettings
+
+SAMPLES = 4  # answers of a pretrained policy from which a lesson's k sub-queries are put together
+
+
+def zero_shot_policy(
+    queries: dict[str, list[str]], settings: FolmSettings, seed: int, folder: Path, language: Language
+) -> str:
+    """The untuned policy: where ``Folm.load`` finds it. One that is warmed up here is saved in ``folder``.
+
+    Arguments as in ``small_policy``. Raises ValueError where a pretrained policy writes too little for any lesson.
+    """
+    if settings.policy == "small":
+        policy, lessons = small_policy(queries, settings, seed, language)
+    elif not settings.warmup_fanouts:
+        return settings.policy
+    else:
+        policy = Folm.load(settings.policy, settings)
+        rows = list(form.lessons(policy, queries, settings.warmup_fanouts, SAMPLES, seed))
+        if not rows:
+            why = f"answered none of {settings.warmup_fanouts} queries with {settings.k} different sub-queries"
+            raise ValueError(f"folm.policy={settings.policy} {why}; name another policy, or lower folm.k")
+        policy, lessons = policy.trainable(), {"form": Dataset.from_list(rows)}
+    for name, lesson in lessons.items():
+        warm_up(policy, lesson, settings, seed, folder, f"warm-up: {name}")
+    policy.save(folder)
+    return str(folder)
+
+
+def warm_up(
+    policy: Folm, data: Dataset, settings: FolmSettings, seed: int, folder: Path, label: str = "warm-up"
+) -> list[dict]:
+    """Supervised fine-tuning on one lesson, with columns prompt and completion, of which the second is learnt.
+
+    Returns logged losses."""
+    s = settings
+    with quiet():
+        schedule = {"num_train_epochs": s.warmup_epochs, "lr_scheduler_type": "cosine", "warmup_steps": 0.05}
+        adam = {"learning_rate": s.warmup_lr, "adam_beta2": 0.98, "per_device_train_batch_size": s.warmup_batch}
+        lesson = {"completion_only_loss": True, "max_length": s.max_prompt_tokens + s.max_new_tokens}
+        options = trainer_defaults(seed, policy.half) | schedule | adam | lesson
+        config = SFTConfig(output_dir=str(folder), logging_steps=10, **options)
+        trainer = SFTTrainer(policy.model, args=config, train_dataset=data, processing_class=policy.tokenizer)
+        watch = Watch(trainer, label)
+        trainer.train()
+    return watch.rows
