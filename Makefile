@@ -33,7 +33,7 @@ SCRATCH = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	JUPYTER_RUNTIME_DIR="$$scratch/runtime" IPYTHONDIR="$$scratch/ipython" MPLCONFIGDIR="$$scratch/matplotlib" \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup reproduce $(STAGES) seeds compare record figures readme quick test lint lab clean distclean
+.PHONY: help setup reproduce $(STAGES) seeds ablations compare record figures readme quick test lint lab clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -42,6 +42,7 @@ help:
 	@echo 'make reproduce   run the six notebooks; what is fresh is skipped'
 	@echo 'make 01 .. 06    run one notebook; the ones before it must be fresh'
 	@echo 'make seeds       run them for each seed of SEEDS, then say what the seeds say together'
+	@echo 'make ablations   tune policies by other rewards for each seed, then say what each part of the reward does'
 	@echo 'make compare     put the claims of your run, or of its seeds, beside the recorded ones'
 	@echo 'make record      keep a fresh run: tables and figures in results/, outputs of the default run in notebooks/'
 	@echo 'make figures     draw the figures from recorded results, without training'
@@ -54,7 +55,7 @@ help:
 	@echo 'make distclean   the same, and the environment'
 	@echo
 	@echo 'Variables, with their values now:'
-	@printf '  %-18s %s\n' "PROFILE=$$PROFILE" 'smoke, cpu, gpu or paper' \
+	@printf '  %-18s %s\n' "PROFILE=$$PROFILE" 'smoke, cpu, lm, gpu or paper' \
 		"DATASET=$$DATASET" 'sample, polyvore, perspectrum or jsonl' "DATA_DIR=$$DATA_DIR" 'folder of a real data set' \
 		"SEED=$$SEED" 'a whole number' "SEEDS=$$SEEDS" 'the seeds of make seeds' \
 		"SET=$$SET" 'settings, such as SET="rl.steps=20 folm.k=8"'
@@ -78,8 +79,8 @@ reproduce: setup
 $(STAGES): setup
 	@$(PY) -m r4t_utils.run.pipeline $(RUN) --only $@
 
-seeds: setup
-	@$(PY) -m r4t_utils.run.seeds $(RUN) --seeds "$$SEEDS"
+seeds ablations: setup
+	@$(PY) -m r4t_utils.run.$@ $(RUN) --seeds "$$SEEDS"
 
 compare record: setup
 	@$(PY) -m r4t_utils.run.$@ $(RUN)

@@ -13,11 +13,17 @@ PAPER = yaml.safe_load((files("r4t_utils.evaluation") / "paper.yaml").read_text(
 NO_FANOUT, ZERO_SHOT, BEST_OF_5, FOLM, DIFFUSION = "No fan-out", "Zero-shot", "Best-of-5", "R4T-FOLM", "R4T-Diffusion"
 NOISE, MMR, MSD, DPP, XQUAD = "Noise", "MMR", "MSD", "DPP", "xQuAD"
 QUERY_WORDS, QUERY_ZERO_SHOT = "Query + random words", "Query + zero-shot"
-NEAREST, FUSED, MAXIMISER = "Nearest training set", "Zero-shot fused", "Reward maximiser"
+NEAREST, FUSED = "Nearest training set", "Zero-shot fused"
+MAXIMISER, PRINTED = "Reward maximiser", "Printed reward's maximiser"
 BEST_OF_5_FOLM = "Best-of-5 of R4T-FOLM"
+# Of `ablations`: the untuned policy, and what others were tuned by.
+ABLATED, UNTUNED = "ablation", "zero-shot"
+GROUNDED, GROUNDED_ALIGNED = "groundedness alone", "groundedness and alignment"
+ALL_THREE, EVEN, WIDE = "6:2:2", "4:3:3", "2:4:4"
 # The paper's rows first, then the ones that we add.
 METHODS = (NO_FANOUT, ZERO_SHOT, BEST_OF_5, FOLM, DIFFUSION)
-METHODS += (NOISE, MMR, MSD, DPP, XQUAD, QUERY_WORDS, QUERY_ZERO_SHOT, NEAREST, FUSED, BEST_OF_5_FOLM, MAXIMISER)
+METHODS += (NOISE, MMR, MSD, DPP, XQUAD, QUERY_WORDS, QUERY_ZERO_SHOT, NEAREST, FUSED, BEST_OF_5_FOLM)
+METHODS += (MAXIMISER, PRINTED)
 RERANKERS = MMR, MSD, DPP
 # Our name of a score: the paper's. Our groundedness is a distance, and theirs a judgement of the sub-query's text.
 COMPARABLE = {"subquery_groundedness": "groundedness", "groundedness": "", "quality": "quality"}
@@ -66,7 +72,7 @@ class Test(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A claim holds when all of its deciding tests do. `untested` says why there are none yet."""
+    """A claim holds when all of its deciding tests do. `untested` says what tests it where a run does not."""
 
     id: str
     text: str
@@ -105,6 +111,28 @@ LATENCY = {  # by part; the paper's "fan-out" is taken to start at what each pat
     part: Test("latency", f"{part} seconds", FOLM, DIFFUSION, "ratio", FASTER, decides=part == "fan-out", label=part)
     for part in ("fan-out", "from text", "with search", FULL_SAMPLER)
 }
+ABLATIONS = "`make ablations` trains the policies that it compares"
+KEEPS = 0.05  # ours: what a policy that trains stably may lose of the share of contents that differ
+HACKED = (
+    Test(ABLATED, "contents", UNTUNED, GROUNDED, label="different contents lost by groundedness alone"),
+    Test(ABLATED, "contents", UNTUNED, GROUNDED_ALIGNED, label="by groundedness and alignment"),
+    Test(ABLATED, "contents", ALL_THREE, UNTUNED, threshold=-KEEPS, label="gained by all three", ours=True),
+    Test(
+        ABLATED,
+        "copies",
+        GROUNDED_ALIGNED,
+        UNTUNED,
+        decides=False,
+        label="copies of the query gained without diversity",
+    ),
+    Test(ABLATED, "quality", ALL_THREE, UNTUNED, decides=False, label="quality gained by all three"),
+)
+TRADES = (
+    Test(ABLATED, "ground", ALL_THREE, WIDE, label="groundedness, 6:2:2 - 2:4:4"),
+    Test(ABLATED, "div", WIDE, ALL_THREE, label="diversity, 2:4:4 - 6:2:2"),
+    Test(ABLATED, "align", WIDE, ALL_THREE, decides=False, label="alignment, 2:4:4 - 6:2:2"),
+    Test(ABLATED, "quality", WIDE, ALL_THREE, decides=False, label="quality, 2:4:4 - 6:2:2"),
+)
 
 CLAIMS = (
     Claim(
@@ -121,8 +149,8 @@ CLAIMS = (
     Claim("C4", f"The diffusion retriever keeps {RETENTION:.0%} of the policy's diversity and alignment.", KEPT),
     Claim("C5", f"RL multiplies recall of the reference sets (by {MULTIPLE:g} or more).", MULTIPLIED),
     Claim("C6", "The diffusion retriever gives up some recall for answers that vary more.", TRADED),
-    Claim("C7", "One or two reward terms alone are hacked; all three train stably.", (), "needs a run per reward"),
-    Claim("C8", "The ratio of the reward's weights trades the three scores.", (), "needs a run per ratio"),
+    Claim("C7", "One or two reward terms alone are hacked; all three train stably.", HACKED, ABLATIONS),
+    Claim("C8", "The ratio of the reward's weights trades the three scores.", TRADES, ABLATIONS),
     Claim("C9", f"The diffusion retriever fans out {FASTER:g} times faster or more.", tuple(LATENCY.values())),
     Claim("N1", "R4T beats noise around the query's embedding.", _oar(FOLM, NOISE) + _oar(DIFFUSION, NOISE)),
     Claim(

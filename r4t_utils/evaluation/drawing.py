@@ -53,6 +53,8 @@ FIGURES = {
     "diffusion_progress": Entry(figures.diffusion_progress, ("diffusion_progress.csv",)),
     "results": Entry(figures.results, ("metrics.csv",)),
     "ladder": Entry(figures.ladder, ("ladder.csv",)),
+    "ablations": Entry(figures.ablations, ("ablations.csv",)),
+    "best_of": Entry(figures.best_of, ("best_of.csv",)),
     "latency": Entry(figures.latency, ("latency.csv",)),
 }
 

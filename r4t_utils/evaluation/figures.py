@@ -25,6 +25,7 @@ from r4t_utils.evaluation.claims import (
     NEAREST,
     NO_FANOUT,
     NOISE,
+    PRINTED,
     QUERY_WORDS,
     QUERY_ZERO_SHOT,
     XQUAD,
@@ -39,7 +40,7 @@ KINDS = {
     "zero-shot policy": (_palette[4], "s", (ZERO_SHOT, FUSED, BEST_OF_5)),
     "tuned policy": (_palette[0], "o", (FOLM, BEST_OF_5_FOLM)),
     "diffusion retriever": (_palette[3], "D", (DIFFUSION,)),
-    "reads the database": (_palette[2], "^", (MAXIMISER,)),
+    "reads the database": (_palette[2], "^", (MAXIMISER, PRINTED)),
 }
 ROWS = [method for _, _, methods in KINDS.values() for method in methods]
 COLOURS = {method: colour for colour, _, methods in KINDS.values() for method in methods}
@@ -204,6 +205,57 @@ def ladder(frame: pd.DataFrame) -> Figure:
         ax.grid(axis="y", visible=False)
     left.set(yticks=list(rows), yticklabels=frame.rung, xlabel="judge: mean of alignment and subtopic recall")
     right.set(xlabel="reward of the results, times 100")
+    return figure
+
+
+def ablations(frame: pd.DataFrame) -> Figure:
+    """What each part of the reward does: policies over training, means over fixed validation queries and seeds, with a
+    band from the lowest to the highest seed. Columns: groundedness, diversity (Vendi / k) and alignment, the terms of
+    the reward; the share of nearest contents that differ; and the judge's quality. Rows: which terms are rewarded, by
+    which weights, of which policy, on which scale. The numbers are in ablations.csv."""
+    panels = {"ground": "groundedness", "div": "diversity", "align": "alignment", "contents": "different contents"}
+    panels |= {"quality": "judge: quality"}
+    questions = dict.fromkeys(q for each in frame.questions.unique() for q in each.split(", "))
+    figure = Figure(figsize=(7, 2.2 * len(questions)), layout="constrained")
+    for part, question in zip(figure.subfigures(len(questions), 1, squeeze=False)[:, 0], questions):
+        own = frame[[question in each.split(", ") for each in frame.questions]]
+        axes = part.subplots(1, len(panels))
+        for colour, (variant, lines) in zip(_palette, own.groupby("variant", sort=False)):
+            for ax, (column, title) in zip(axes, panels.items()):
+                seeds = lines.pivot(index="step", columns="seed", values=column)
+                ax.plot(seeds.index, seeds.mean(axis=1), color=colour, label=variant)
+                ax.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+                ax.set_title(title, fontsize=8)
+                ax.tick_params(labelsize=7)
+                ax.yaxis.set_major_locator(MaxNLocator(4))
+        axes[0].set_ylabel(question, fontweight="bold")
+        part.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
+    figure.supxlabel("update step", fontsize=9)
+    return figure
+
+
+def best_of(frame: pd.DataFrame) -> Figure:
+    """How many samples tuning is worth: the best of 1 to 64 fan-outs by reward against the tokens sampled for a query,
+    on a logarithmic axis, of the zero-shot and of the tuned policy; means over validation queries and seeds, with a
+    band from the lowest to the highest seed. Left: the reward. Right: the judge's quality of the fan-out alone, and
+    merged with the plain query's own list. The numbers are in best_of.csv."""
+    figure, axes = _axes(1, 3, 2.5)
+    panels = {"reward": "reward", "quality": "judge: quality", "merged": "judge: quality, merged"}
+    for ax, (column, title) in zip(axes[0], panels.items()):
+        for policy, rows in frame.groupby("policy", sort=False):
+            seeds = rows.pivot(index="n", columns="seed", values=column)
+            tokens = rows.groupby("n")["tokens"].mean()
+            look = {
+                "color": COLOURS[policy],
+                "marker": MARKERS[policy],
+                "markersize": 4,
+                "label": f"{policy}, best of N",
+            }
+            ax.plot(tokens, seeds.mean(axis=1), **look)
+            ax.fill_between(tokens, seeds.min(axis=1), seeds.max(axis=1), color=COLOURS[policy], alpha=0.2, linewidth=0)
+        ax.set(title=title, xscale="log", xlabel="tokens sampled for a query")
+        ax.xaxis.set_minor_locator(NullLocator())
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from r4t_utils.evaluation.claims import (
+    ABLATED,
     CLAIMS,
     DIFFUSION,
     FOLM,
@@ -51,8 +52,8 @@ def values(scores: pd.DataFrame, task: str, method: str, score: str) -> tuple[np
     return table.to_numpy(), np.array([groups[query] for query in table.columns])
 
 
-def measure(scores: pd.DataFrame, n_boot: int, seed: int) -> Measured:
-    """Every claim that scores decide, over all seeds of `scores` (see `values`).
+def measure(scores: pd.DataFrame, n_boot: int, seed: int, tasks: Sequence[str] = ("oar", "wscr")) -> Measured:
+    """Every claim that scores of these tasks decide, over all seeds of `scores` (see `values`).
 
     A test that only stands beside is left out where its scores are. n_boot, seed: of the bootstrap. Raises ValueError
     for a missing score that decides.
@@ -75,7 +76,7 @@ def measure(scores: pd.DataFrame, n_boot: int, seed: int) -> Measured:
     def there(test: Test) -> bool:
         return test.decides or all((test.task, method, test.score) in cut for method in (test.a, test.b))
 
-    scored = [claim for claim in CLAIMS if claim.tests and claim.tests[0].task != "latency"]
+    scored = [claim for claim in CLAIMS if claim.tests[0].task in tasks]
     return {claim.id: {test.name: tested(test) for test in claim.tests if there(test)} for claim in scored}
 
 
@@ -127,6 +128,8 @@ def _paper_text(test: Test) -> str:
     """The paper's own values for a test, Polyvore, both open policies, in its units; "" where none compares."""
     if test.task == "latency":
         return "{}-{}x".format(*PAPER["latency"]["ratio"])
+    if test.task == ABLATED:
+        return ""  # the paper shows curves
     a, b = ([paper_value(test.task, m, test.score, p) for p in ("Gemma3-4B", "Qwen3-4B")] for m in (test.a, test.b))
     each = [f"{x / y:.2f}x" if test.kind == "ratio" else f"{x - y:+.1f}" for x, y in zip(a, b)]
     return "" if np.isnan(a + b).any() else f"{test.label or test.score} {' and '.join(each)}"
@@ -170,7 +173,7 @@ def table(measured: Measured, untested: bool = True) -> list[dict]:
     says so. Raises ValueError for an unknown claim or a missing test.
     """
     known = {claim.id: claim for claim in CLAIMS}
-    if unknown := set(measured) - {claim.id for claim in CLAIMS if claim.tests}:
+    if unknown := set(measured) - set(known):
         raise ValueError(f"unknown claims {sorted(unknown)}; those with a test are {', '.join(known)}.")
     for name, found in measured.items():
         if missing := [t.name for t in known[name].tests if t.decides and t.name not in found]:
@@ -200,12 +203,13 @@ def by_method(scores: pd.DataFrame, n_boot: int, seed: int) -> tuple[pd.DataFram
 
 
 def read(folder: Path) -> list[dict]:
-    """The claims of a folder of results, in order: claims.json, and claims_latency.json for what is not there.
+    """The claims of a folder of results, in order: those of ablations/, then claims.json, and for what is in neither
+    claims_latency.json.
 
     Empty where there are none, or where an earlier version of the project wrote them.
     """
     rows: dict[str, dict] = {}
-    for name in ("claims_latency", "claims"):
+    for name in ("claims_latency", "claims", "ablations/claims"):
         path = folder / f"{name}.json"
         for row in json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []:
             rows[row["id"]] = row

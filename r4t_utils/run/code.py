@@ -23,7 +23,17 @@ def code_hash(notebook: Path) -> str:
     if not notebook.is_file():
         return ""
     trees = [_parsed(cell.source) for cell in read(notebook).cells if cell.cell_type == "code"]
-    found, waiting = {}, sorted(set().union(*map(_imports, trees)))
+    return text_hash(to_json([[_shape(tree) for tree in trees], _modules(set().union(*map(_imports, trees)))]))
+
+
+def module_hash(name: str) -> str:
+    """The same of a module of the package, such as "r4t_utils.evaluation.ablations"."""
+    return text_hash(to_json(_modules({name})))
+
+
+def _modules(names: set[str]) -> dict[str, list]:
+    """What counts of these modules and of all that they import: their syntax, and the hashes of their data files."""
+    found, waiting = {}, sorted(names)
     while waiting:
         module = waiting.pop()
         file = _file(module)
@@ -34,7 +44,7 @@ def code_hash(notebook: Path) -> str:
         data = [p for p in sorted(file.parent.iterdir()) if p.suffix in (".yaml", ".json") and p.name in text]
         found[module] = [_shape(tree), {p.name: file_hash(p) for p in data}]
         waiting.extend(_imports(tree))
-    return text_hash(to_json([[_shape(tree) for tree in trees], found]))
+    return found
 
 
 def _shape(node: Any) -> Any:

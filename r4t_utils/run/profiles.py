@@ -16,7 +16,7 @@ from r4t_utils.settings import SECTIONS, Settings, SettingsError, explained
 def names() -> list[str]:
     """The profiles there are, smallest first where known."""
     found = {p.stem for p in paths.profiles().glob("*.yaml")}
-    known = [n for n in ("smoke", "cpu", "gpu", "paper") if n in found]
+    known = [n for n in ("smoke", "cpu", "lm", "gpu", "paper") if n in found]
     return known + sorted(found - set(known))
 
 

@@ -3,14 +3,13 @@
     python -m r4t_utils.run.record --profile cpu --dataset sample --seed 0
 
 Puts its tables, figures and manifest into results/<profile>/<label>/, with the claims over seeds and seeds.csv where
-`make seeds` has made them; of the default run, the outputs of its executed notebooks into notebooks/, and the verdicts
-over seeds between the marks that a notebook has for them. All of it or nothing. Exit status: 0 done, 2 bad input, such
-as a run that is not complete and fresh.
+`make seeds` has made them, and ablations/ where `make ablations` has; of the default run, the outputs of its executed
+notebooks into notebooks/, and what `blocks` makes of the results between the marks that a notebook has for it. All of
+it or nothing. Exit status: 0 done, 2 bad input, such as a run that is not complete and fresh.
 """
 
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -18,11 +17,9 @@ from pathlib import Path
 
 import nbformat
 
-from r4t_utils.run import command, files, manifest, notebooks, paths, seeds
+from r4t_utils.run import ablations, blocks, command, files, manifest, notebooks, paths, seeds
 from r4t_utils.run.run import Run
 from r4t_utils.run.stage import STAGES, ArtifactError
-
-OVER_SEEDS = re.compile(r"(<!-- seeds -->\n).*?(\n<!-- end seeds -->)", re.DOTALL)
 
 
 def record(run: Run) -> None:
@@ -38,8 +35,11 @@ def record(run: Run) -> None:
         _gather(run, made, together, successors[run.recorded])
         for stage in STAGES if run.is_default else ():
             place = paths.notebook(stage)
-            text = notebooks.with_outputs(place, run.executed(stage))
-            files.write_text(successors[place], _filled(text, together, successors[run.recorded]))
+            notebook = nbformat.reads(notebooks.with_outputs(place, run.executed(stage)), as_version=4)
+            for cell in notebook.cells:
+                if cell.cell_type == "markdown":
+                    cell.source = blocks.filled(cell.source, successors[run.recorded])
+            files.write_text(successors[place], nbformat.writes(notebook) + "\n")
         files.replace(successors)
     finally:
         for left in successors.values():
@@ -73,20 +73,12 @@ def _gather(run: Run, made: dict[str, dict], together: dict, folder: Path) -> No
             shutil.copyfile(source, folder / source.name)
         facts |= {key: together[key] for key in ("seeds", "machines")}
     files.write_text(folder / manifest.FILE, files.to_json(facts))
-
-
-def _filled(text: str, together: dict, folder: Path) -> str:
-    """A notebook with the verdicts over seeds between the marks of its prose, if it has these."""
-    notebook = nbformat.reads(text, as_version=4)
-    lines = ["One seed is recorded, which decides no claim."]
-    if together:
-        claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-        lines = [f"| | claim | seeds {', '.join(together['seeds'])} | verdict |", "|---|---|---|---|"]
-        lines += [f"| {row['id']} | {row['claim']} | {row['ours']} | **{row['verdict']}** |" for row in claims]
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = OVER_SEEDS.sub(lambda marks: marks[1] + "\n".join(lines) + marks[2], cell.source)
-    return nbformat.writes(notebook) + "\n"
+    if reason := ablations.outdated(run):
+        remedy = f"run `{run.command('ablations')}`, or remove the folder"
+        raise ArtifactError(f"{paths.shown(run.ablations)} is not fresh, since {reason}; {remedy}")
+    told = run.ablations if run.ablations.is_dir() else run.recorded / ablations.FOLDER
+    if told.is_dir():  # what was recorded of them stays where this run has none
+        shutil.copytree(told, folder / ablations.FOLDER, ignore=shutil.ignore_patterns(ablations.TRIALS))
 
 
 def _main(argv: Sequence[str] | None) -> int:

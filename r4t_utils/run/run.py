@@ -67,6 +67,11 @@ class Run:
         return self.artifacts.parent / "seeds"
 
     @property
+    def ablations(self) -> Path:
+        """What policies that other rewards tuned say, over seeds."""
+        return self.artifacts.parent / "ablations"
+
+    @property
     def recorded(self) -> Path:
         """Where the results of such a run are recorded for readers."""
         return paths.results() / self.profile / self.label

@@ -1,0 +1,80 @@
+"""What `make record` writes between the marks of a notebook's prose, ``<!-- NAME -->`` ... ``<!-- end NAME -->``, from
+a folder of recorded results."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from r4t_utils.run import paths
+
+MEASURES = {  # of ablations.csv, all times 100
+    "ground": "groundedness",
+    "div": "Vendi / k",
+    "align": "alignment",
+    "formed": "well formed",
+    "distinct": "different sub-queries",
+    "contents": "different contents",
+    "copies": "copies of q",
+    "elsewhere": "found by other queries too",
+    "outside": "words of no lexicon",
+    "quality": "judge: alone",
+    "merged": "judge: merged",
+}
+
+
+def over_seeds(folder: Path) -> list[str]:
+    """The claims with their verdicts over seeds."""
+    seeds = _json(folder / "manifest.json").get("seeds", {})
+    return _claims(folder, list(seeds)) if seeds else ["One seed is recorded, which decides no claim."]
+
+
+def ablations(folder: Path) -> list[str]:
+    """Figure 4 and its claims: figures, verdicts, what every policy measures at its end, and what it says."""
+    import pandas as pd
+
+    folder = folder / "ablations"
+    if not folder.is_dir():
+        return ["Not recorded here: `make ablations` trains the policies, and `make record` puts them here."]
+    facts, curves = _json(folder / "manifest.json"), pd.read_csv(folder / "ablations.csv")
+    last = curves.loc[curves["step"] == curves.groupby("variant")["step"].transform("max")]
+    start = curves.loc[curves["step"] == 0].groupby("seed", as_index=False).head(1).assign(variant="zero-shot")
+    ends = pd.concat([start, last])
+    lines = [_picture(folder, "ablations"), "", *_claims(folder, facts["seeds"]), ""]
+    lines += [f"| tuned by | {' | '.join(MEASURES.values())} |", "|---" * (1 + len(MEASURES)) + "|"]
+    for variant, rows in ends.groupby("variant", sort=False):
+        lines.append(f"| {variant} | {' | '.join(f'{100 * rows[key].mean():.1f}' for key in MEASURES)} |")
+    said = pd.read_csv(folder / "ablations_said.csv")
+    lines += ["", f"What they say to “{said['asked'].iloc[0]}”, seed {facts['seeds'][0]}:", ""]
+    lines += [f"- *{name}*: {text.replace(' | ', '; ')}" for name, text in zip(said["variant"], said["fanout"])]
+    return [*lines, "", _picture(folder, "best_of")]
+
+
+def _picture(folder: Path, name: str) -> str:
+    """A recorded figure as a notebook's prose shows it."""
+    from r4t_utils.evaluation.drawing import FIGURES
+
+    place = os.path.relpath(folder / "figures" / f"{name}.png", paths.notebooks())
+    return f"![{FIGURES[name].alt}]({Path(place).as_posix()})"
+
+
+def filled(source: str, folder: Path) -> str:
+    """Prose with every block drawn anew from a folder of results."""
+    for name, block in {"seeds": over_seeds, "ablations": ablations}.items():
+        marks = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
+        if marks.search(source):
+            text = "\n".join(block(folder))
+            source = marks.sub(lambda found, text=text: found[1] + text + found[2], source)
+    return source
+
+
+def _claims(folder: Path, seeds: Sequence[Any]) -> list[str]:
+    lines = [f"| | claim | seeds {', '.join(map(str, seeds))} | verdict |", "|---|---|---|---|"]
+    claims = _json(folder / "claims.json")
+    return lines + [f"| {row['id']} | {row['claim']} | {row['ours']} | **{row['verdict']}** |" for row in claims]
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
