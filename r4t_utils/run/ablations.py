@@ -32,11 +32,11 @@ FOLDER, TRIALS = "ablations", "trials"
 def trials(runs: Sequence[Run]) -> dict[Path, tuple[str, Run]]:
     """Every trial: the file that it fills, named after all that it is made from, its name (a variant or `BEST_OF`), and
     a run with its settings."""
-    from r4t_utils.evaluation.ablations import STEPS, VARIANTS
+    from r4t_utils.evaluation.variants import STEPS, VARIANTS
 
     code, found = module_hash("r4t_utils.evaluation.trials"), {}
-    for name in (*VARIANTS, BEST_OF):
-        for run in runs:
+    for run in runs:  # seed by seed, so that a run that is stopped leaves whole seeds
+        for name in (*VARIANTS, BEST_OF):
             varied = run
             if name in VARIANTS:
                 given = profiles.parse(run.overrides) | {"rl.steps": STEPS} | profiles.parse(VARIANTS[name].overrides)
@@ -52,7 +52,7 @@ def trials(runs: Sequence[Run]) -> dict[Path, tuple[str, Run]]:
 
 def fill(file: Path, name: str, run: Run) -> None:
     """Makes one trial and keeps what was seen."""
-    from r4t_utils.evaluation.ablations import VARIANTS
+    from r4t_utils.evaluation.variants import VARIANTS
     from r4t_utils.evaluation.claims import FOLM, ZERO_SHOT
     from r4t_utils.evaluation.trials import best_of, trial
     from r4t_utils.space.database import Database
@@ -92,24 +92,24 @@ def gather(runs: Sequence[Run], made: dict[Path, tuple[str, Run]]) -> None:
     """Writes the tables, figures and manifest from what the trials of these runs saw, and prints the claims."""
     import pandas as pd
 
-    from r4t_utils.evaluation import ablations, drawing, verdicts
+    from r4t_utils.evaluation import drawing, variants, verdicts
     from r4t_utils.evaluation.claims import ABLATED
 
     run = runs[0]
     parts = [pd.read_parquet(file).assign(variant=name) for file, (name, _) in made.items()]
     seen = pd.concat([part for part in parts if "step" in part], ignore_index=True)
     chosen = pd.concat([part for part in parts if "step" not in part], ignore_index=True)
-    measured = verdicts.measure(ablations.scores(seen), run.settings.evaluation.bootstrap, 0, (ABLATED,))
+    measured = verdicts.measure(variants.scores(seen), run.settings.evaluation.bootstrap, 0, (ABLATED,))
     table = verdicts.table(measured, untested=False)
     files.write_text(run.ablations / "claims.json", files.to_json(table))
-    frames = {"ablations": ablations.curves(seen), "ablations_said": ablations.said(seen)}
-    frames["best_of"] = ablations.best_of(chosen)
+    frames = {"ablations": variants.curves(seen), "ablations_said": variants.said(seen)}
+    frames["best_of"] = variants.best_of(chosen)
     for name, frame in frames.items():
         files.write_text(run.ablations / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     for name in ("ablations", "best_of"):
         drawing.draw(name, run.ablations)
     facts = {"trials": sorted(file.name for file in made), "seeds": [run.seed for run in runs]}
-    facts |= {"variants": {name: variant.overrides for name, variant in ablations.VARIANTS.items()}}
+    facts |= {"variants": {name: variant.overrides for name, variant in variants.VARIANTS.items()}}
     files.write_text(run.ablations / manifest.FILE, files.to_json(facts))
     for row in table:
         print(f"{row['id']} {row['verdict']}: {row['claim']} {row['ours']}")

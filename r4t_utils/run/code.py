@@ -27,7 +27,7 @@ def code_hash(notebook: Path) -> str:
 
 
 def module_hash(name: str) -> str:
-    """The same of a module of the package, such as "r4t_utils.evaluation.ablations"."""
+    """The same of a module of the package, such as "r4t_utils.evaluation.variants"."""
     return text_hash(to_json(_modules({name})))
 
 
