@@ -52,9 +52,9 @@ def trials(runs: Sequence[Run]) -> dict[Path, tuple[str, Run]]:
 
 def fill(file: Path, name: str, run: Run) -> None:
     """Makes one trial and keeps what was seen."""
-    from r4t_utils.evaluation.variants import VARIANTS
     from r4t_utils.evaluation.claims import FOLM, ZERO_SHOT
     from r4t_utils.evaluation.trials import best_of, trial
+    from r4t_utils.evaluation.variants import VARIANTS
     from r4t_utils.space.database import Database
 
     database, policies = Database.load(run.folder(NEEDED[0]) / "database"), run.folder(NEEDED[1])
