@@ -126,6 +126,7 @@ class RlSettings(Section):
     diversity: Literal["vendi", "vendi_over_k"]
     alignment: Literal["text", "found"]
     terms: Literal["as_is", "standardised", "product"]
+    credit: Literal["set", "sub_query"]
     repeats: Literal["once", "printed"]
     pool_fraction: Rate  # of the items, that the k directions of WSCR may return together: R(Q) of Eq. 5
     temperature: Temperature
@@ -134,6 +135,8 @@ class RlSettings(Section):
     def _weights_and_passes(self):
         weights = self.lambda_g + self.lambda_d + self.lambda_a
         _need(self, weights > 0, "rl.lambda_g, rl.lambda_d and rl.lambda_a must not all be 0")
+        alone = self.credit == "set" or self.terms == "as_is"
+        _need(self, alone, f"rl.credit=sub_query shares out Eq. 1; it needs rl.terms=as_is, not {self.terms}")
         completions = self.prompts_per_step * self.group
         whole = completions % min(self.micro_batch, completions) == 0
         rule = f"must divide rl.prompts_per_step * rl.group = {completions}"

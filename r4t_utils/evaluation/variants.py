@@ -37,6 +37,7 @@ VARIANTS = {
     "alignment x diversity, guarded": Variant(f"{_622} rl.terms=product", "scale"),
     "2:2.5:5.5, guarded": Variant(_OURS, "scale, samples"),
     "2:2.5:5.5, guarded, three times the samples": Variant(f"{_OURS} rl.steps=120 rl.num_iterations=1", "samples"),
+    "2:2.5:5.5, credit per sub-query, guarded": Variant(f"{_OURS} rl.credit=sub_query", "scale"),
     "2:2.5:5.5, found, guarded": Variant(f"{_OURS} rl.alignment=found", "scale"),
 }
 

@@ -10,7 +10,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 # Our wording of the paper's Appendix prompts: up to k queries that stay on topic, reasoning first, then JSON.
@@ -157,6 +157,16 @@ REPAIRS: dict[str, Callable[[str], str]] = {  # in the order in which they are t
     "trailing comma": lambda block: TRAILING_COMMA.sub(lambda found: found[1] or "", block),
     "queries object": lambda block: WRAPPED.sub(r"\1", block),
 }
+
+
+def slots(tokens: Sequence[str]) -> list[int]:
+    """Which sub-query each token of a completion belongs to, counted from 0, given what each token says. What stands
+    before the first belongs to the first, and a separator to what it ends."""
+    text, found = "", []
+    for token in tokens:
+        found.append(text.count('",'))
+        text += token
+    return found
 
 
 def number(i: int) -> str:

@@ -22,6 +22,9 @@ class SetReward:
     among the ``settings.group`` fan-outs of a query before they are weighted. With "product" alignment gates diversity,
     max(r_align, 0) r_div / k, in place of Eq. 1's sum. Both are for training; `score` keeps Eq. 1.
 
+    With ``settings.credit`` "sub_query" every call leaves in `credit` (n, k) what each sub-query of a fan-out is worth
+    to it, more or less than its others: the reward less that of the k - 1 others, centred; 0 for a malformed one.
+
     WSCR: the coverage of Eq. 5 over the items, to which a sub-query that stutters adds nothing unless ``repeats`` is
     "printed": stutters end in loops that never close. (They do in OAR too, where paying them nothing was tried, and
     made fan-outs cautious.) A malformed fan-out earns what one item of the reference set is worth, negative: 0 is what
@@ -32,6 +35,7 @@ class SetReward:
         self.task, self.encoder, self.index, self.settings, self.k, self.n = task, encoder, index, settings, k, n
         self.__name__ = f"{task}_reward"
         self.rows: list[dict] = []  # one per call: the mean of every component
+        self.credit = np.zeros((0, k))
 
     def __call__(
         self, completions: list[str], query: list[str], reference: Sequence[Sequence[int]] | None = None, **_: object
@@ -70,21 +74,42 @@ class SetReward:
         s, present = self.settings, _padded([[True] * len(fanout) for fanout in fanouts], self.k)
         Q = self.encoder.text([sub for fanout in fanouts for sub in [*fanout, *["?"] * (self.k - len(fanout))]])
         ids, distance = self.index.search(Q, self.n)
+        others = ~np.eye(self.k, dtype=bool)  # of each slot
         Q, ids = Q.reshape(*present.shape, -1), ids.reshape(*present.shape, self.n)
         if self.task == "wscr":
             reference = [] if reference is None else reference
             counts = present & ~_padded(stutters, self.k) if stutters and s.repeats == "once" else present
-            covered = rewards.coverage(reference, [np.where(c[:, None], i, -1) for c, i in zip(counts, ids)])
+            found = np.where(counts[..., None], ids, -1)
+            covered = rewards.coverage(reference, found)
+            if s.credit == "sub_query":
+                self.credit = _centred(
+                    covered, [rewards.coverage(reference, found[:, kept]) for kept in others], present
+                )
             return np.where(present.any(1), covered, [-1 / len(Y) for Y in reference]), {}
         said = [[matching_key(sub) for sub in fanout] for fanout in fanouts]
         again = _padded([[key in keys[:i] for i, key in enumerate(keys)] for keys in said], self.k)
         nearest = distance[:, 0].reshape(present.shape)
         C, z_q = self.index.vectors[ids[..., 0]], self.encoder.text(query)
-        weights = {"lambda_g": s.lambda_g, "lambda_d": s.lambda_d, "lambda_a": s.lambda_a}
-        scale = {"diversity": s.diversity, "alignment": s.alignment}
-        slots = {"present": present, "repeated": again if s.repeats == "once" else None}
-        reward = rewards.composite(nearest, C, Q, z_q, **weights, **scale, **slots)
-        formed = present.any(1)
+        again = again if s.repeats == "once" else np.zeros_like(again)
+
+        def eq_1(kept) -> rewards.Reward:
+            return rewards.composite(
+                nearest[:, kept],
+                C[:, kept],
+                Q[:, kept],
+                z_q,
+                lambda_g=s.lambda_g,
+                lambda_d=s.lambda_d,
+                lambda_a=s.lambda_a,
+                diversity=s.diversity,
+                alignment=s.alignment,
+                present=present[:, kept],
+                repeated=again[:, kept],
+            )
+
+        reward, formed = eq_1(slice(None)), present.any(1)
+        if s.credit == "sub_query":
+            self.credit = _centred(reward.total, [eq_1(kept).total for kept in others], present)
         total = np.where(formed, reward.total, min(0.0, reward.total[formed].min(initial=0.0)))
         return total, {"ground": reward.ground, "div": reward.div, "align": reward.align}
 
@@ -92,3 +117,9 @@ class SetReward:
 def _padded(rows: Sequence[Sequence[bool]], k: int) -> np.ndarray:
     """Rows of up to k truth values as a bool (n, k), False where a row ends."""
     return np.array([[*row, *[False] * (k - len(row))] for row in rows], bool)
+
+
+def _centred(total: np.ndarray, without: Sequence[np.ndarray], present: np.ndarray) -> np.ndarray:
+    """What each slot adds to a fan-out's total (n,), given those without each of the k, less the mean of its slots."""
+    gain = total[:, None] - np.stack(without, 1)
+    return np.where(present.any(1, keepdims=True), gain - gain.mean(1, keepdims=True), 0.0)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from r4t_utils.machine.progress import quiet
+from r4t_utils.policy import prompts
 from r4t_utils.policy.folm import Folm, sampled
 from r4t_utils.policy.sampling import sample
 from r4t_utils.policy.set_reward import SetReward
@@ -80,11 +82,33 @@ class SoftGRPOTrainer(SampledGRPOTrainer):
 
     Eq. 8 is a loss per token, and every token of a batch weighs the same here (loss_type="dapo"). Averaging within each
     completion first ("grpo") would punish the tokens of a malformed answer the less, the longer it runs on.
+
+    With `credited`, the advantage of a token is that of its fan-out plus its sub-query's `SetReward.credit`, which is
+    divided by its standard deviation within the group, as advantages are in Eq. 6. Over a fan-out credit sums to 0.
     """
 
-    def __init__(self, *args, beta1: float, beta2: float, **kwargs):
+    def __init__(self, *args, beta1: float, beta2: float, credited: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
-        self.beta1, self.beta2 = beta1, beta2
+        self.beta1, self.beta2, self.credited = beta1, beta2, credited
+
+    def _generate_and_score_completions(self, inputs):
+        made = super()._generate_and_score_completions(inputs)
+        if self.credited:
+            reward: Any = self.reward_funcs[0]
+            credit = spread_within(reward.credit, self.args.num_generations or 1)
+            each = self._of_tokens(credit, made["completion_ids"], made["completion_mask"].bool())
+            made["advantages"] = made["advantages"][:, None] + each
+        return made
+
+    def _of_tokens(self, credit: np.ndarray, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Credit (n, k) of sub-queries as credit (n, T) of their tokens; 0 where a fan-out's k cannot be told apart."""
+        tokenizer: Any = self.processing_class
+        out = torch.zeros(ids.shape)
+        for i, row in enumerate(ids):
+            slots = prompts.slots(tokenizer.batch_decode(row[mask[i]][:, None]))
+            if max(slots, default=0) == credit.shape[1] - 1:
+                out[i, mask[i].cpu()] = torch.as_tensor(credit[i, slots], dtype=out.dtype)
+        return out.to(ids.device)
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
         out = super()._get_per_token_logps_and_entropies(*args, **kwargs)
@@ -98,6 +122,12 @@ class SoftGRPOTrainer(SampledGRPOTrainer):
         tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
         tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
         return loss + (soft * inputs["completion_mask"]).sum() / tokens
+
+
+def spread_within(credit: np.ndarray, group: int) -> np.ndarray:
+    """Credit (n, k) over its standard deviation within each group of fan-outs (n a multiple of ``group``)."""
+    each = credit.reshape(-1, group, credit.shape[1])
+    return (each / (each.std((1, 2), keepdims=True) + 1e-4)).reshape(credit.shape)
 
 
 def soft_terms(log_pi: torch.Tensor, log_pi_old: torch.Tensor | None, beta1: float, beta2: float) -> torch.Tensor:
@@ -150,8 +180,8 @@ def train(
         )
         config = GRPOConfig(output_dir=str(folder), logging_steps=1, **options)
         data = Dataset.from_dict(rows)
-        betas = {"beta1": s.beta1, "beta2": s.beta2}
-        trainer = SoftGRPOTrainer(policy.model, reward, config, data, processing_class=policy.tokenizer, **betas)
+        soft = {"beta1": s.beta1, "beta2": s.beta2, "credited": s.credit == "sub_query"}
+        trainer = SoftGRPOTrainer(policy.model, reward, config, data, processing_class=policy.tokenizer, **soft)
         watch = Watch(trainer, f"Soft-GRPO, {task}", shown="reward")
         if look:
             trainer.add_callback(look)

@@ -14,7 +14,7 @@ ITEMS = ["red hat", "blue hat", "boho boots", "city bag", "gold ring", "beach to
 
 def rl(**changed):
     given = {"group": 4, "lambda_g": 0.6, "lambda_d": 0.2, "lambda_a": 0.2, "diversity": "vendi", "repeats": "once"}
-    return SimpleNamespace(**given | {"alignment": "text", "terms": "as_is"} | changed)
+    return SimpleNamespace(**given | {"alignment": "text", "terms": "as_is", "credit": "set"} | changed)
 
 
 def reward(task="oar", k=3, n=1, **changed):
@@ -114,6 +114,32 @@ def test_alignment_of_what_is_found_is_that_of_the_contents():
     assert parts["align"][0] == pytest.approx((found @ z).mean(), abs=1e-5)
     assert abs(parts["align"][0] - (Q @ z).mean()) > 0.05
     assert total == pytest.approx(0.6 * parts["ground"][0] + 0.2 * parts["div"][0] + 0.2 * parts["align"][0])
+
+
+@pytest.mark.parametrize("task, weight", [("oar", "lambda_g"), ("oar", "lambda_a"), ("oar", "lambda_d"), ("wscr", "")])
+def test_credit_is_what_a_sub_query_is_worth_to_its_set(task, weight):
+    """Of three sub-queries the last is the best by each part of the reward, and the second brings nothing new."""
+    only = dict.fromkeys(("lambda_g", "lambda_d", "lambda_a"), 0.0) | ({weight: 1.0} if weight else {})
+    given = reward(task, credit="sub_query", diversity="vendi_over_k", **only)
+    asked = {
+        "lambda_g": (["red zz", "blue zz", "city bag"], "hat"),
+        "lambda_a": (["red hat", "blue hat", "city bag"], "city"),
+        "lambda_d": (["red hat", "red hats hat", "city bag"], "hat"),
+        "": (["red hat", "hat red", "city bag"], "hat"),
+    }
+    fanout, query = asked[weight]
+    given([frame(fanout), "malformed"], [query] * 2, [[0, 3], [0, 3]])
+    first, second, best = given.credit[0]
+    assert best > max(first, second) and given.credit[0].sum() == pytest.approx(0)
+    assert (given.credit[1] == 0).all()
+
+
+def test_credit_differs_from_the_gain_by_a_constant():
+    fanout, given = ["red hat", "boho boots", "city bag"], reward(credit="sub_query")
+    given([frame(fanout)], ["hat"])
+    without = [reward(k=2).score(["hat"], [fanout[:i] + fanout[i + 1 :]])[0][0] for i in range(3)]
+    gain = reward().score(["hat"], [fanout])[0][0] - np.array(without)
+    np.testing.assert_allclose(given.credit[0], gain - gain.mean(), atol=1e-9)
 
 
 def test_standardised_terms_are_for_training_and_keep_the_scale_of_no_term():

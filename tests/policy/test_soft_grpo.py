@@ -11,7 +11,8 @@ from trl import GRPOConfig
 
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import soft_grpo
-from r4t_utils.policy.soft_grpo import SampledGRPOTrainer, SoftGRPOTrainer, soft_terms
+from r4t_utils.policy.prompts import frame
+from r4t_utils.policy.soft_grpo import SampledGRPOTrainer, SoftGRPOTrainer, soft_terms, spread_within
 from r4t_utils.policy.trainer import trainer_defaults
 
 pytestmark = pytest.mark.training
@@ -175,6 +176,28 @@ def test_the_whole_loss_off_policy_is_equation_8(tmp_path, accumulate):
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
     theirs = torch.autograd.grad(expected, weight)[0]
     torch.testing.assert_close(torch.autograd.grad(ours, weight)[0], theirs, rtol=1e-4, atol=1e-7)
+
+
+def test_credit_moves_the_tokens_of_its_sub_query_alone(tmp_path):
+    """Advantages by token are those of the fan-out plus the credit of the sub-query that a token is in."""
+    it = trainer(tmp_path, beta1=0.0, beta2=0.0, credited=True)
+    fanouts = [frame(["red hat", "boho boots", "city bag"]), frame(["red hat", "city bag"])]
+    ids = [it.processing_class(text)["input_ids"] for text in fanouts]
+    T = max(map(len, ids))
+    rows = torch.tensor([row + [it.processing_class.pad_token_id] * (T - len(row)) for row in ids])
+    mask = torch.tensor([[1] * len(row) + [0] * (T - len(row)) for row in ids]).bool()
+    credit = np.array([[1.0, -3.0, 2.0], [5.0, 5.0, 5.0]])
+    found = it._of_tokens(credit, rows, mask)
+    said = {value: it.processing_class.decode(rows[0][found[0] == value]) for value in credit[0]}
+    assert all(text in said[value] for text, value in zip(["red hat", "boho boots", "city bag"], credit[0]))
+    assert (found[1] == 0).all() and (found[~mask] == 0).all()  # two sub-queries, where three have credit
+
+
+def test_credit_is_scaled_within_its_group():
+    credit = np.random.default_rng(0).normal(size=(6, 4)) * np.repeat([1.0, 100.0], 3)[:, None]
+    scaled = spread_within(credit, 3)
+    np.testing.assert_allclose(scaled.reshape(2, -1).std(1), 1, atol=1e-2)
+    assert (np.sign(scaled) == np.sign(credit)).all()
 
 
 # Training
