@@ -120,8 +120,8 @@ def trial(database: Database, zero_shot: Path | None, settings: Settings, seed: 
 
 def best_of(database: Database, policies: dict[str, Path], settings: Settings, seed: int) -> pd.DataFrame:
     """What the best of n = 1, 2, 4, ..., SAMPLES fan-outs by reward is worth, for each policy: policy, n, tokens (that
-    n fan-outs take, mean), query and group, reward, and the judge's quality and merged as in `Watched.measured`. Each
-    is the mean over all draws of n of the samples."""
+    n well-formed fan-outs take, mean), query and group, reward, and the judge's quality and merged as in
+    `Watched.measured`. Each is the mean over all draws of n of the samples."""
     watched = Watched(database, settings)
     queries, found = watched.queries["query"].tolist(), []
     reward = SetReward("oar", database.encoder, database.index("oar"), settings.rl, settings.folm.k)
@@ -133,7 +133,7 @@ def best_of(database: Database, policies: dict[str, Path], settings: Settings, s
         each = [watched.measured(run)[["quality", "merged"]].assign(reward=pay) for run, pay in zip(runs, paid)]
         scores = [{key: run[key].to_numpy() for key in run} for run in each]
         written = [frame(f.queries) for group in drawn for f in group if not f.fault]
-        tokens = np.mean([len(ids) for ids in policy.tokenizer(written)["input_ids"]])
+        tokens = np.mean([len(ids) for ids in policy.tokenizer(written)["input_ids"]]) if written else np.nan
         for n in 2 ** np.arange(int(np.log2(SAMPLES)) + 1):
             means = mean_of_runs(scores, best_of_weights(paid, int(n)))
             facts = {"policy": name, "n": n, "tokens": n * tokens, "group": watched.queries["group"]}

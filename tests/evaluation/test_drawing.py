@@ -40,6 +40,24 @@ def tables():
                 for i, rung in enumerate(ladder.RUNGS)
             ]
         ),
+        "ablations.csv": pd.DataFrame(
+            [
+                {"questions": "terms, weights" if v == "6:2:2" else "terms", "variant": v, "seed": seed, "step": step}
+                | dict.fromkeys(("ground", "div", "align", "contents", "quality"), wave["oar"][i] + seed / 10)
+                for v in ("groundedness alone", "6:2:2")
+                for seed in range(2)
+                for i, step in enumerate(STEPS)
+            ]
+        ),
+        "best_of.csv": pd.DataFrame(
+            [
+                {"policy": policy, "seed": seed, "n": n, "tokens": 60.0 * n}
+                | dict.fromkeys(("reward", "quality", "merged"), 0.3 + n / 100 + seed / 50)
+                for policy in (claims.ZERO_SHOT, claims.FOLM)
+                for seed in range(2)
+                for n in (1, 2, 4)
+            ]
+        ),
         "encoder_prefixes.csv": pd.DataFrame(
             [
                 {"prefix": p, "query": q, "recall_at_10": p / 200, "low": p / 200 - 0.05, "high": p / 200 + 0.05}
@@ -164,6 +182,17 @@ def test_latency_ratio_is_policy_over_diffusion():
     np.testing.assert_allclose(ratio.get_ydata(), 20)
     np.testing.assert_array_equal(ratio.get_xdata(), [1, 2, 4, 8])
     assert "16 NFE" in figure.legends[0].get_texts()[0].get_text()
+
+
+def test_ablations_show_a_variant_under_every_question_that_it_answers():
+    figure = drawing.FIGURES["ablations"].function(tables()["ablations.csv"])
+    shown = {part.axes[0].get_ylabel(): part.axes for part in figure.subfigs}
+    assert {question: [line.get_label() for line in axes[0].lines] for question, axes in shown.items()} == {
+        "terms": ["groundedness alone", "6:2:2"],
+        "weights": ["6:2:2"],
+    }
+    wave = tables()["ablations.csv"].query("variant == '6:2:2' and seed == 0")["ground"]
+    np.testing.assert_allclose(shown["weights"][0].lines[0].get_ydata(), wave + 0.05)  # the mean of two seeds
 
 
 def test_figures_draw_what_there_is_of_one_task_and_two_steps():

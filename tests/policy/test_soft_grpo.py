@@ -7,6 +7,7 @@ import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import Toy
 from trl import GRPOConfig
 
 from r4t_utils.machine.progress import quiet
@@ -203,24 +204,6 @@ def test_credit_is_scaled_within_its_group():
 # Training
 
 
-class Toy:
-    """Stands in for SetReward: a rule that scores one completion at a time."""
-
-    __name__ = "toy"
-
-    def __init__(self, rule):
-        self.rule, self.rows = rule, []
-
-    def __call__(self, completions, **_):
-        values = [self.rule(text) for text in completions]
-        self.rows.append({"reward": float(np.mean(values)), "reward_std": float(np.std(values)), "well_formed": 0.0})
-        return values
-
-
-def share(text):
-    return text.count("e") / max(1, len(text))
-
-
 def train(folder, toy, overrides="", freeze=False, seed=0):
     s = tiny.settings(overrides)
     policy = tiny.policy(overrides)
@@ -230,7 +213,7 @@ def train(folder, toy, overrides="", freeze=False, seed=0):
 
 
 def test_training_raises_the_reward(tmp_path):
-    _, rows = train(tmp_path, Toy(share), "rl.steps=60 rl.learning_rate=2e-2")
+    _, rows = train(tmp_path, Toy(), "rl.steps=60 rl.learning_rate=2e-2")
     earned = [row["reward"] for row in rows]
     assert np.mean(earned[-4:]) > 2 * np.mean(earned[:4])
     assert rows[-1]["entropy"] < rows[0]["entropy"] - 1
@@ -256,7 +239,7 @@ def test_cost_is_printed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         soft_grpo, "sample", lambda *a, **k: [lengths.append(len(row)) or row for row in sample(*a, **k)]
     )
-    train(tmp_path, Toy(share), "rl.steps=4 rl.learning_rate=2e-2 rl.num_iterations=2")
+    train(tmp_path, Toy(), "rl.steps=4 rl.learning_rate=2e-2 rl.num_iterations=2")
     said = capsys.readouterr().out
     assert f"oar: {sum(lengths):,} tokens sampled and {2 * sum(lengths):,} trained in" in said
     shares = [int(share) for share in re.findall(r"(?:sampling|scoring|updating) (\d+)%", said)]
@@ -266,14 +249,14 @@ def test_cost_is_printed(tmp_path, capsys, monkeypatch):
 def test_what_trl_would_choose_by_itself_is_set(tmp_path, monkeypatch):
     given, config = {}, soft_grpo.GRPOConfig
     monkeypatch.setattr(soft_grpo, "GRPOConfig", lambda **options: given.update(options) or config(**options))
-    train(tmp_path, Toy(share), "rl.steps=1 rl.learning_rate=2e-2")
+    train(tmp_path, Toy(), "rl.steps=1 rl.learning_rate=2e-2")
     assert given["use_bias_correction_kl"] is True
     assert (given["loss_type"], given["scale_rewards"]) == ("dapo", "group")
 
 
 def test_same_seed_same_weights(tmp_path):
     weights = [
-        train(tmp_path, Toy(share), "rl.steps=2 rl.learning_rate=1e-2", seed=seed)[0].model.state_dict()
+        train(tmp_path, Toy(), "rl.steps=2 rl.learning_rate=1e-2", seed=seed)[0].model.state_dict()
         for seed in (0, 0, 1)
     ]
     assert equal(weights[0], weights[1]) and not equal(weights[0], weights[2])
@@ -289,7 +272,7 @@ def test_same_seed_same_weights(tmp_path):
     ],
 )
 def test_curves_name_the_sampling_round_of_every_update(tmp_path, reuse, each):
-    toy = Toy(share)
+    toy = Toy()
     _, rows = train(tmp_path, toy, f"rl.steps={2 * each} rl.learning_rate=1e-2 {reuse}")
     assert len(toy.rows) == 2 and len(rows) == 2 * each
     assert [row["reward"] for row in rows] == [toy.rows[i // each]["reward"] for i in range(2 * each)]
@@ -297,7 +280,7 @@ def test_curves_name_the_sampling_round_of_every_update(tmp_path, reuse, each):
 
 def test_nothing_trainable_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no trainable parameter.*is_trainable=True"):
-        train(tmp_path, Toy(share), freeze=True)
+        train(tmp_path, Toy(), freeze=True)
 
 
 def test_equal_rewards_that_move_nothing_are_an_error(tmp_path):
