@@ -7,7 +7,7 @@ import pandas as pd
 
 from r4t_utils.evaluation.claims import ABLATED, ALL_THREE, EVEN, GROUNDED, GROUNDED_ALIGNED, UNTUNED, WIDE
 
-STEPS = 80  # updates of every policy here, at most: two thirds of the cpu profile's
+STEPS = 60  # updates of every policy here, at most: half of the cpu profile's
 
 
 class Variant(NamedTuple):
@@ -36,7 +36,7 @@ VARIANTS = {
     "6:2:2, standardised, guarded": Variant(f"{_622} rl.terms=standardised", "scale"),
     "alignment x diversity, guarded": Variant(f"{_622} rl.terms=product", "scale"),
     "2:2.5:5.5, guarded": Variant(_OURS, "scale, samples"),
-    "2:2.5:5.5, guarded, three times the samples": Variant(f"{_OURS} rl.steps=120 rl.num_iterations=1", "samples"),
+    "2:2.5:5.5, guarded, three times the samples": Variant(f"{_OURS} rl.steps=90 rl.num_iterations=1", "samples"),
     "2:2.5:5.5, credit per sub-query, guarded": Variant(f"{_OURS} rl.credit=sub_query", "scale"),
     "2:2.5:5.5, found, guarded": Variant(f"{_OURS} rl.alignment=found", "scale"),
 }

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ def code_hash(notebook: Path) -> str:
     """
     if not notebook.is_file():
         return ""
-    trees = [_parsed(cell.source) for cell in read(notebook).cells if cell.cell_type == "code"]
-    return text_hash(to_json([[_shape(tree) for tree in trees], _modules(set().union(*map(_imports, trees)))]))
+    cells = [_understood(cell.source) for cell in read(notebook).cells if cell.cell_type == "code"]
+    imports = set().union(*(names for _, names in cells))
+    return text_hash(to_json([[shape for shape, _ in cells], _modules(imports)]))
 
 
 def module_hash(name: str) -> str:
@@ -40,11 +42,18 @@ def _modules(names: set[str]) -> dict[str, list]:
         if module in found or module in UNHASHED or file is None:
             continue
         text = file.read_text(encoding="utf-8")
-        tree = _parsed(text)
+        shape, imports = _understood(text)
         data = [p for p in sorted(file.parent.iterdir()) if p.suffix in (".yaml", ".json") and p.name in text]
-        found[module] = [_shape(tree), {p.name: file_hash(p) for p in data}]
-        waiting.extend(_imports(tree))
+        found[module] = [shape, {p.name: file_hash(p) for p in data}]
+        waiting.extend(imports)
     return found
+
+
+@cache
+def _understood(source: str) -> tuple[list, set[str]]:
+    """What counts of a source, and the modules that it imports; worked out once, since every stage asks for most."""
+    tree = _parsed(source)
+    return _shape(tree), _imports(tree)
 
 
 def _shape(node: Any) -> Any:
