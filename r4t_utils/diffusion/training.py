@@ -8,6 +8,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -93,30 +94,40 @@ def train(
     counts: Counts = None,
     seed: int = 0,
     eval_every: int = 0,
-    on_eval: Callable[[int, Denoiser], object] | None = None,
+    on_eval: Callable[[int, Denoiser], dict] | None = None,
     label: str = "diffusion",
+    checkpoint: Path | None = None,
 ) -> dict[str, list[dict[str, float]]]:
     """Train the denoiser in place; afterwards it holds the averaged (EMA) weights, in evaluation mode.
 
     targets, z_q, counts: the data, as `PairSampler` takes them, and refuses them with ValueError.
     eval_every: steps between evaluations, of which there is always one after the last step.
-    on_eval: called with (step, averaged denoiser) at each evaluation.
+    on_eval: called with (step, averaged denoiser) at each evaluation; what it returns is kept.
+    checkpoint: a file that is written at each evaluation, and that a process which follows a killed one goes on from.
 
-    Returns "loss": rows step, loss; "loss_by_sigma": rows step, sigma, loss (averaged weights, fixed batch and noise).
+    Returns "loss": rows step, loss; "loss_by_sigma": rows step, sigma, loss (averaged weights, fixed batch and noise);
+    "evaluated": what on_eval returned.
     Raises FloatingPointError where the loss is not finite.
     """
     batch = PairSampler(targets, z_q, counts)
     place = next(denoiser.parameters()).device
     ema = copy.deepcopy(denoiser).eval().requires_grad_(False)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=settings.peak_lr, fused=True)
-    history = {"loss": [], "loss_by_sigma": []}
+    state = {"denoiser": denoiser, "ema": ema, "optimiser": optimiser}
+    start, history = 0, {"loss": [], "loss_by_sigma": [], "evaluated": []}
+    if checkpoint and checkpoint.is_file():
+        saved = torch.load(checkpoint, map_location=place, weights_only=True)
+        start, history = saved["step"], saved["history"]
+        for name, part in state.items():
+            part.load_state_dict(saved[name])
 
     forked = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), Bar(settings.steps, label) as bar:
         _seed(seed, -1)
         Z, queries = (part.to(place, torch.float32) for part in batch(PROBE_SETS))
         noise = torch.randn_like(Z)
-        for step in range(settings.steps):
+        bar.update(start)
+        for step in range(start, settings.steps):
             _seed(seed, step)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, settings.peak_lr, settings.warmup_steps, settings.steps)
@@ -134,10 +145,20 @@ def train(
             if done == settings.steps or (eval_every and done % eval_every == 0):
                 history["loss_by_sigma"] += [{"step": done, **row} for row in _losses(ema, Z, queries, noise)]
                 if on_eval:
-                    on_eval(done, ema)
+                    history["evaluated"].append(on_eval(done, ema))
+                if checkpoint:
+                    weights = {name: part.state_dict() for name, part in state.items()}
+                    _save(checkpoint, {"step": done, "history": history, **weights})
     denoiser.load_state_dict(ema.state_dict())
     denoiser.eval()
     return history
+
+
+def _save(file: Path, state: dict) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(file)  # whole or not at all
 
 
 def _step_loss(denoiser: Denoiser, batch: tuple[Tensor, Tensor], drop: float, place: torch.device) -> Tensor:

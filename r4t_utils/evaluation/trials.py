@@ -102,7 +102,7 @@ class Watched:
 
 def trial(database: Database, zero_shot: Path | None, settings: Settings, seed: int, folder: Path) -> pd.DataFrame:
     """Tunes a policy from the one in `zero_shot`, or from one that it warms up itself, and returns `Watched.measured`
-    of every look, with step and query. What is written meanwhile goes to `folder`."""
+    of every look, with step and query. The policy that it warms up is written to `folder`."""
     queries = {task: database.corpus.queries(task, "train")["query"].tolist() for task in ("oar", "wscr")}
     source = zero_shot or zero_shot_policy(queries, settings.folm, seed, folder / "zero_shot", database.corpus.language)
     policy, watched, seen = Folm.load(source, settings.folm).trainable(), Watched(database, settings), []
@@ -114,7 +114,7 @@ def trial(database: Database, zero_shot: Path | None, settings: Settings, seed: 
     look(0)
     reward = SetReward("oar", database.encoder, database.index("oar"), settings.rl, settings.folm.k)
     looks = Look(look, max(1, settings.rl.steps // LOOKS))
-    soft_grpo.train(policy, "oar", queries["oar"], reward, settings.rl, seed, folder, look=looks)
+    soft_grpo.train(policy, "oar", queries["oar"], reward, settings.rl, seed, look=looks)
     return pd.concat(seen, ignore_index=True)
 
 

@@ -1,5 +1,6 @@
 """Soft-GRPO (Section 2.3, Eq. 6-8) on TRL's GRPO trainer."""
 
+import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from r4t_utils.policy import prompts
 from r4t_utils.policy.folm import Folm, sampled
 from r4t_utils.policy.sampling import sample
 from r4t_utils.policy.set_reward import SetReward
-from r4t_utils.policy.trainer import Look, Watch, trainer_defaults
+from r4t_utils.policy.trainer import Look, Watch, checkpointed, train_on, trainer_defaults
 from r4t_utils.settings import RlSettings
 
 
@@ -46,13 +47,23 @@ class SampledGRPOTrainer(GRPOTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.cost = Cost()
+        self.cost, self.epochs_gone = Cost(), 0
 
-    def train(self, *args, **kwargs):
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs):
+        if resume_from_checkpoint:
+            state = Path(resume_from_checkpoint, "trainer_state.json").read_text(encoding="utf-8")
+            self.epochs_gone = int(json.loads(state)["epoch"])
         start = time.perf_counter()
-        trained = super().train(*args, **kwargs)
+        trained = super().train(resume_from_checkpoint, **kwargs)
         self.cost.whole += time.perf_counter() - start
         return trained
+
+    def _get_train_sampler(self, dataset=None):
+        """TRL's, which draws an order of the queries for every epoch: those of the epochs that are gone, too."""
+        sampler: Any = super()._get_train_sampler(dataset)
+        for _ in range(self.epochs_gone):
+            torch.randperm(sampler.num_samples, generator=sampler.generator)
+        return sampler
 
     def _generate_single_turn(self, prompt_ids, *args, **kwargs):
         start, seed = time.perf_counter(), int(torch.randint(2**62, ()))
@@ -147,12 +158,12 @@ def train(
     reward: SetReward,
     settings: RlSettings,
     seed: int,
-    folder: Path,
+    checkpoints: Path | None = None,
     references: Iterable[Iterable[int]] | None = None,
     look: Look | None = None,
 ) -> list[dict]:
     """Tune ``policy`` in place by Soft-GRPO on queries of the task, with their reference sets (WSCR). `look` may look
-    at it meanwhile.
+    at it meanwhile. In `checkpoints` it leaves what a process that follows a killed one goes on from, to the same end.
 
     One step = prompts_per_step x group completions, one optimiser update. Returns one row per step: reward, spread,
     components, entropy, clipped share. Raises ValueError when nothing is trainable, or when training left every weight
@@ -164,7 +175,8 @@ def train(
     rows: dict[str, list] = {"prompt": [policy.prompt(task, query) for query in queries], "query": list(queries)}
     if references is not None:
         rows["reference"] = [list(map(int, reference)) for reference in references]
-    with quiet():
+    whole = s.steps_per_generation * s.num_iterations  # updates that a sampled batch serves
+    with quiet(), checkpointed(checkpoints, s.steps, whole) as kept:
         schedule = {"max_steps": s.steps, "lr_scheduler_type": "linear", "warmup_steps": min(5, s.steps // 4)}
         adam = {"learning_rate": s.learning_rate, "adam_beta1": 0.9, "adam_beta2": 0.95, "max_grad_norm": 1.0}
         batches = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": parts, "shuffle_dataset": True}
@@ -176,9 +188,9 @@ def train(
         group = {"num_generations": s.group, "max_completion_length": policy.settings.max_new_tokens}
         sampling = {"temperature": s.temperature, "top_p": policy.settings.top_p, "top_k": 0}
         options: dict[str, Any] = (
-            trainer_defaults(seed, policy.half) | schedule | adam | batches | reuse | loss | group | sampling
+            trainer_defaults(seed, policy.half) | kept | schedule | adam | batches | reuse | loss | group | sampling
         )
-        config = GRPOConfig(output_dir=str(folder), logging_steps=1, **options)
+        config = GRPOConfig(logging_steps=1, **options)
         data = Dataset.from_dict(rows)
         soft = {"beta1": s.beta1, "beta2": s.beta2, "credited": s.credit == "sub_query"}
         trainer = SoftGRPOTrainer(policy.model, reward, config, data, processing_class=policy.tokenizer, **soft)
@@ -188,7 +200,7 @@ def train(
         before = {p: p.detach().clone() for p in policy.model.parameters() if p.requires_grad}
         if not before:
             raise ValueError("the policy has no trainable parameter; load a LoRA adapter with is_trainable=True")
-        trainer.train()
+        train_on(trainer, {"logged": watch.rows, "scored": reward.rows})
     print(f"{task}: {trainer.cost}")
     if all(torch.equal(p, start) for p, start in before.items()):
         why = "every group had equal rewards (all completions malformed or truncated?)"

@@ -1,6 +1,12 @@
-"""What the trainers of transformers and TRL have in common here: settings, and one progress bar."""
+"""What the trainers of transformers and TRL have in common here: settings, one progress bar, and going on after a
+process was killed."""
 
-from collections.abc import Callable
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -8,9 +14,12 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from r4t_utils.machine import progress
 from r4t_utils.machine.device import device
 
+CHECKPOINTS = 8  # of a training, about
+TOLD = "told.json"
+
 
 def trainer_defaults(seed: int, half: bool) -> dict:
-    """Arguments shared by every trainer: no checkpoints, no reports; bfloat16 if `half`."""
+    """Arguments shared by every trainer: no reports, and no checkpoints unless ``saved_in``; bfloat16 if `half`."""
     silent = {"save_strategy": "no", "report_to": "none", "disable_tqdm": True}
     hardware = {"use_cpu": device() == "cpu", "bf16": half, "dataloader_pin_memory": False}
     return {"seed": seed, "gradient_checkpointing": False, **silent, **hardware}
@@ -28,6 +37,7 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         self.bar = progress.Bar(state.max_steps, self.label)
+        self.bar.update(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         last = self.rows[-1] if self.rows else {}
@@ -51,3 +61,49 @@ class Look(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if state.global_step % self.every == 0:
             self.look(state.global_step)
+
+
+@contextmanager
+def checkpointed(folder: Path | None, steps: int, whole: int = 1) -> Iterator[dict]:
+    """Arguments of a trainer that leaves checkpoints of its `steps` updates in `folder`, each after a multiple of
+    `whole`: a sampled batch that serves several updates is in no checkpoint. None leaves none."""
+    if folder:
+        every = whole * max(1, round(steps / whole / CHECKPOINTS))
+        yield {"output_dir": str(folder), "save_strategy": "steps", "save_steps": every, "save_total_limit": 2}
+    else:
+        with TemporaryDirectory() as scratch:
+            yield {"output_dir": scratch}
+
+
+class Told(TrainerCallback):
+    """Completes a checkpoint by the rows that were told up to it; one without them was cut off in the writing. The one
+    of the last update is left without: transformers would train on from it."""
+
+    def __init__(self, rows: Mapping[str, list]):
+        self.rows = rows
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        if state.global_step < state.max_steps:
+            told = Path(args.output_dir or "", f"checkpoint-{state.global_step}", TOLD)
+            partial = told.with_suffix(".partial")
+            partial.write_text(json.dumps(self.rows), encoding="utf-8")
+            partial.replace(told)
+
+
+def train_on(trainer: Trainer, rows: Mapping[str, list]) -> None:
+    """Trains, from the last whole checkpoint in the trainer's folder where there is one, to the weights and `rows` of a
+    training that was never cut off. `rows`: lists that the training fills. Without checkpoints it just trains."""
+    if trainer.args.save_strategy == "no":
+        trainer.train()
+        return
+    trainer.add_callback(Told(rows))
+    folders = Path(trainer.args.output_dir or "").glob("checkpoint-*")
+    found = sorted(folders, key=lambda path: int(path.name.partition("-")[2]))
+    whole = [path for path in found if (path / TOLD).is_file()]
+    for path in found:
+        if path not in whole:
+            shutil.rmtree(path)
+    if whole:
+        for name, told in json.loads((whole[-1] / TOLD).read_text(encoding="utf-8")).items():
+            rows[name][:] = told
+    trainer.train(resume_from_checkpoint=str(whole[-1]) if whole else None)

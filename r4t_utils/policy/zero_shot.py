@@ -11,18 +11,24 @@ from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import form
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.small import small_policy
-from r4t_utils.policy.trainer import Watch, trainer_defaults
+from r4t_utils.policy.trainer import Watch, checkpointed, train_on, trainer_defaults
 from r4t_utils.settings import FolmSettings
 
 SAMPLES = 4  # answers of a pretrained policy from which a lesson's k sub-queries are put together
 
 
 def zero_shot_policy(
-    queries: dict[str, list[str]], settings: FolmSettings, seed: int, folder: Path, language: Language
+    queries: dict[str, list[str]],
+    settings: FolmSettings,
+    seed: int,
+    folder: Path,
+    language: Language,
+    checkpoints: Path | None = None,
 ) -> str:
-    """The untuned policy: where ``Folm.load`` finds it. One that is warmed up here is saved in ``folder``.
+    """The untuned policy: where ``Folm.load`` finds it. One that is warmed up here is saved in ``folder``; meanwhile
+    `checkpoints`, if given, holds what a process that follows a killed one goes on from.
 
-    Arguments as in ``small_policy``. Raises ValueError where a pretrained policy writes too little for any lesson.
+    Other arguments as in ``small_policy``. Raises ValueError where a pretrained policy writes too little for a lesson.
     """
     if settings.policy == "small":
         policy, lessons = small_policy(queries, settings, seed, language)
@@ -36,25 +42,31 @@ def zero_shot_policy(
             raise ValueError(f"folm.policy={settings.policy} {why}; name another policy, or lower folm.k")
         policy, lessons = policy.trainable(), {"form": Dataset.from_list(rows)}
     for name, lesson in lessons.items():
-        warm_up(policy, lesson, settings, seed, folder, f"warm-up: {name}")
+        warm_up(policy, lesson, settings, seed, checkpoints and checkpoints / name, f"warm-up: {name}")
     policy.save(folder)
     return str(folder)
 
 
 def warm_up(
-    policy: Folm, data: Dataset, settings: FolmSettings, seed: int, folder: Path, label: str = "warm-up"
+    policy: Folm,
+    data: Dataset,
+    settings: FolmSettings,
+    seed: int,
+    checkpoints: Path | None = None,
+    label: str = "warm-up",
 ) -> list[dict]:
     """Supervised fine-tuning on one lesson, with columns prompt and completion, of which the second is learnt.
 
     Returns logged losses."""
     s = settings
-    with quiet():
+    steps = s.warmup_epochs * -(-len(data) // s.warmup_batch)
+    with quiet(), checkpointed(checkpoints, steps) as kept:
         schedule = {"num_train_epochs": s.warmup_epochs, "lr_scheduler_type": "cosine", "warmup_steps": 0.05}
         adam = {"learning_rate": s.warmup_lr, "adam_beta2": 0.98, "per_device_train_batch_size": s.warmup_batch}
         lesson = {"completion_only_loss": True, "max_length": s.max_prompt_tokens + s.max_new_tokens}
-        options = trainer_defaults(seed, policy.half) | schedule | adam | lesson
-        config = SFTConfig(output_dir=str(folder), logging_steps=10, **options)
+        options = trainer_defaults(seed, policy.half) | kept | schedule | adam | lesson
+        config = SFTConfig(logging_steps=10, **options)
         trainer = SFTTrainer(policy.model, args=config, train_dataset=data, processing_class=policy.tokenizer)
         watch = Watch(trainer, label)
-        trainer.train()
+        train_on(trainer, {"logged": watch.rows})
     return watch.rows

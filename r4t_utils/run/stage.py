@@ -205,6 +205,13 @@ class Stage:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def checkpoints(self, name: str) -> Path:
+        """Where to keep what a run that was killed goes on from; found again by the same settings, seed, inputs, data
+        and code, and by them alone. `finish` removes it."""
+        self._require_open(name)
+        facts = [declared_dict(self.run.settings, self.name), self.seed, self._inputs, self._data, self._code]
+        return self.run.artifacts / f".{self.name}.{files.text_hash(files.to_json(facts))[:16]}.checkpoints" / name
+
     def input(self, stage: str) -> Path:
         """The folder of an earlier stage, verified by `begin`."""
         if stage not in self._inputs:
@@ -247,6 +254,8 @@ class Stage:
         files.move_files(self.results, run.results)
         self.results = run.results
         files.replace({run.folder(self.name): self._work})
+        for left in run.artifacts.glob(f".{self.name}.*.checkpoints"):
+            shutil.rmtree(left)
         written = _count(len(found), "file"), _count(len(self._recorded), "table")
         print("{}: {} for the next notebooks, {} for readers".format(self.name, *written))
 

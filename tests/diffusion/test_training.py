@@ -200,3 +200,29 @@ def test_a_diverging_run_stops():
     data = unit(4, 3, 8) * float("nan")
     with pytest.raises(FloatingPointError, match="lower peak_lr"):
         train(Denoiser(SMALL), data, unit(4, 8), settings())
+
+
+@pytest.mark.training
+def test_training_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path):
+    file = tmp_path / "kept" / "oar.pt"
+
+    def trained(checkpoint=None, dies_at=None):
+        denoiser = Denoiser(SMALL, 3)
+
+        def look(step, ema):
+            if step == dies_at:
+                raise KeyboardInterrupt
+            return {"step": step, "norm": float(weights(ema).norm())}
+
+        data = unit(4, 8, 8), unit(4, 8)
+        history = train(denoiser, *data, settings(steps=10), eval_every=2, on_eval=look, checkpoint=checkpoint)
+        return weights(denoiser), history
+
+    whole, told = trained()
+    assert [row["step"] for row in told["evaluated"]] == [2, 4, 6, 8, 10] and not file.exists()
+    for dies_at in (6, 8):
+        with pytest.raises(KeyboardInterrupt):
+            trained(file, dies_at)
+    again, history = trained(file)
+    assert torch.equal(again, whole) and history == told
+    assert [path.name for path in file.parent.iterdir()] == ["oar.pt"]

@@ -271,7 +271,7 @@ def test_warm_up_lowers_the_loss_on_completions_and_moves_the_weights(tmp_path):
 
     with torch.no_grad():
         first = loss()
-    assert isinstance(zero_shot.warm_up(policy, data, s, seed=0, folder=tmp_path), list)
+    assert isinstance(zero_shot.warm_up(policy, data, s, seed=0), list)
     policy.model.eval()
     with torch.no_grad():
         assert loss() < first

@@ -229,7 +229,7 @@ def test_soft_grpo_trains_a_pretrained_policy_on_completions_of_the_sampler(save
     s = tiny.settings(f"{overrides} folm.lora_rank={rank} rl.steps=30 rl.learning_rate=3e-2")
     policy = Folm.load(folder / "model", s.folm).trainable()
 
-    rows = soft_grpo.train(policy, "oar", tiny.QUERIES["oar"], tiny.Toy(), s.rl, 0, folder)
+    rows = soft_grpo.train(policy, "oar", tiny.QUERIES["oar"], tiny.Toy(), s.rl, 0)
     earned = [row["reward"] for row in rows]
     assert len(earned) == 30
     assert rank or sum(earned[-4:]) > sum(earned[:4]) + 0.2  # the untrained weights under an adapter can do little

@@ -197,7 +197,7 @@ def test_the_reward_sees_queries_and_references(tmp_path):
     )
     s, policy = tiny.settings("rl.steps=1 rl.learning_rate=1e-2"), tiny.policy()
     queries, references = tiny.QUERIES["oar"], [[0], [1, 2], [3], [4, 5]]
-    soft_grpo.train(policy, "wscr", queries, it, s.rl, 0, tmp_path, [np.array(r) for r in references])
+    soft_grpo.train(policy, "wscr", queries, it, s.rl, 0, references=[np.array(r) for r in references])
     ((given, refs),) = seen
     assert len(given) == 8 and sorted(given.count(q) for q in set(given)) == [4, 4]
     assert all(list(ref) == references[queries.index(query)] for query, ref in zip(given, refs, strict=True))

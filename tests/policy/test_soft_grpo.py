@@ -204,16 +204,16 @@ def test_credit_is_scaled_within_its_group():
 # Training
 
 
-def train(folder, toy, overrides="", freeze=False, seed=0):
+def train(toy, overrides="", freeze=False, seed=0, checkpoints=None):
     s = tiny.settings(overrides)
     policy = tiny.policy(overrides)
     if freeze:
         policy.model.requires_grad_(False)
-    return policy, soft_grpo.train(policy, "oar", tiny.QUERIES["oar"], toy, s.rl, seed, folder)
+    return policy, soft_grpo.train(policy, "oar", tiny.QUERIES["oar"], toy, s.rl, seed, checkpoints)
 
 
-def test_training_raises_the_reward(tmp_path):
-    _, rows = train(tmp_path, Toy(), "rl.steps=60 rl.learning_rate=2e-2")
+def test_training_raises_the_reward():
+    _, rows = train(Toy(), "rl.steps=60 rl.learning_rate=2e-2")
     earned = [row["reward"] for row in rows]
     assert np.mean(earned[-4:]) > 2 * np.mean(earned[:4])
     assert rows[-1]["entropy"] < rows[0]["entropy"] - 1
@@ -222,7 +222,7 @@ def test_training_raises_the_reward(tmp_path):
     assert 0 < rows[0]["tokens"] <= 16
 
 
-def test_the_trainer_samples_from_the_policys_nucleus(tmp_path):
+def test_the_trainer_samples_from_the_policys_nucleus():
     groups = []
 
     def reward(completions, query, **_):
@@ -230,35 +230,32 @@ def test_the_trainer_samples_from_the_policys_nucleus(tmp_path):
         return [float(i) for i in range(len(completions))]
 
     reward.rows = [{}]
-    train(tmp_path, reward, "rl.steps=1 folm.top_p=1e-6")
+    train(reward, "rl.steps=1 folm.top_p=1e-6")
     assert [len(group) for group in groups] == [2]  # one answer for each of the two prompts of a step
 
 
-def test_cost_is_printed(tmp_path, capsys, monkeypatch):
+def test_cost_is_printed(capsys, monkeypatch):
     lengths, sample = [], soft_grpo.sample
     monkeypatch.setattr(
         soft_grpo, "sample", lambda *a, **k: [lengths.append(len(row)) or row for row in sample(*a, **k)]
     )
-    train(tmp_path, Toy(), "rl.steps=4 rl.learning_rate=2e-2 rl.num_iterations=2")
+    train(Toy(), "rl.steps=4 rl.learning_rate=2e-2 rl.num_iterations=2")
     said = capsys.readouterr().out
     assert f"oar: {sum(lengths):,} tokens sampled and {2 * sum(lengths):,} trained in" in said
     shares = [int(share) for share in re.findall(r"(?:sampling|scoring|updating) (\d+)%", said)]
     assert len(shares) == 3 and 99 <= sum(shares) <= 101 and shares[0] > 0 and shares[2] > 0
 
 
-def test_what_trl_would_choose_by_itself_is_set(tmp_path, monkeypatch):
+def test_what_trl_would_choose_by_itself_is_set(monkeypatch):
     given, config = {}, soft_grpo.GRPOConfig
     monkeypatch.setattr(soft_grpo, "GRPOConfig", lambda **options: given.update(options) or config(**options))
-    train(tmp_path, Toy(), "rl.steps=1 rl.learning_rate=2e-2")
+    train(Toy(), "rl.steps=1 rl.learning_rate=2e-2")
     assert given["use_bias_correction_kl"] is True
     assert (given["loss_type"], given["scale_rewards"]) == ("dapo", "group")
 
 
-def test_same_seed_same_weights(tmp_path):
-    weights = [
-        train(tmp_path, Toy(), "rl.steps=2 rl.learning_rate=1e-2", seed=seed)[0].model.state_dict()
-        for seed in (0, 0, 1)
-    ]
+def test_same_seed_same_weights():
+    weights = [train(Toy(), "rl.steps=2 rl.learning_rate=1e-2", seed=seed)[0].model.state_dict() for seed in (0, 0, 1)]
     assert equal(weights[0], weights[1]) and not equal(weights[0], weights[2])
 
 
@@ -271,18 +268,18 @@ def test_same_seed_same_weights(tmp_path):
         ("rl.num_iterations=2 rl.steps_per_generation=2", 4),
     ],
 )
-def test_curves_name_the_sampling_round_of_every_update(tmp_path, reuse, each):
+def test_curves_name_the_sampling_round_of_every_update(reuse, each):
     toy = Toy()
-    _, rows = train(tmp_path, toy, f"rl.steps={2 * each} rl.learning_rate=1e-2 {reuse}")
+    _, rows = train(toy, f"rl.steps={2 * each} rl.learning_rate=1e-2 {reuse}")
     assert len(toy.rows) == 2 and len(rows) == 2 * each
     assert [row["reward"] for row in rows] == [toy.rows[i // each]["reward"] for i in range(2 * each)]
 
 
-def test_nothing_trainable_is_an_error(tmp_path):
+def test_nothing_trainable_is_an_error():
     with pytest.raises(ValueError, match="no trainable parameter.*is_trainable=True"):
-        train(tmp_path, Toy(), freeze=True)
+        train(Toy(), freeze=True)
 
 
-def test_equal_rewards_that_move_nothing_are_an_error(tmp_path):
+def test_equal_rewards_that_move_nothing_are_an_error():
     with pytest.raises(ValueError, match="moved no weight.*equal rewards"):
-        train(tmp_path, Toy(lambda text: 0.5))
+        train(Toy(lambda text: 0.5))

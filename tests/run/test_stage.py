@@ -219,6 +219,20 @@ def test_a_killed_run_leaves_the_earlier_artifact_and_is_swept(made):
     assert {p.name for p in stage.partials(FIRST, SMOKE)} == {f".{FIRST}.{os.getpid()}.partial"}
 
 
+def test_checkpoints_outlive_a_killed_run_and_are_those_of_its_settings_alone(folders):
+    kept = begin(FIRST).checkpoints("oar")
+    kept.mkdir(parents=True)
+    (kept / "checkpoint-8").write_text("weights")
+    assert begin(FIRST).checkpoints("oar") == kept and (kept / "checkpoint-8").exists()
+    assert begin(FIRST).checkpoints("wscr").parent == kept.parent
+    for other in ({"seed": 1}, {"overrides": "folm.k=4"}):
+        assert begin(FIRST, **other).checkpoints("oar").parent.name != kept.parent.name
+    work = begin(FIRST)
+    work.path("numbers.json").write_text("[1]")
+    work.finish()
+    assert not kept.parent.exists() and not any(folders.rglob("*checkpoint*"))
+
+
 def test_a_publication_cut_short_is_restored(made):
     made.rename(files.replaced(made))
     assert not stage.problem(FIRST, Run.checked("smoke"))
