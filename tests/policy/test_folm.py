@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -242,6 +243,15 @@ def test_a_policy_that_cannot_be_found_is_named_with_the_remedy(tmp_path, monkey
     monkeypatch.undo()
     with pytest.raises(ValueError, match="folm.policy"):
         Folm.load(tmp_path, settings)  # an empty folder
+
+
+def test_a_policy_whose_answers_would_never_end_is_refused(policy, tmp_path):
+    policy.save(tmp_path)
+    for name in ("tokenizer_config.json", "generation_config.json", "config.json"):
+        told = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps({key: told[key] for key in told if not key.startswith("eos")}))
+    with pytest.raises(ValueError, match="is no policy.*end token.*eos_token"):
+        Folm.load(tmp_path, policy.settings)
 
 
 @pytest.mark.parametrize(

