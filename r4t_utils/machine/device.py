@@ -51,8 +51,9 @@ def numerics() -> dict[str, str | int | list[str]]:
     return {"torch": capability, "blas": sorted(kernels), "threads": torch.get_num_threads()}
 
 
-def side_by_side(function: Callable[[str], T], tasks: Iterable[str]) -> dict[str, T]:
-    """{task: function(task)}, each call in a process of its own with one thread; on a GPU one call after the other.
+def side_by_side(function: Callable[[str], T], tasks: Iterable[str], at_once: int | None = None) -> dict[str, T]:
+    """{task: function(task)}, each call in a process with one thread, `at_once` of them at a time, or all; on a GPU one
+    call after the other.
 
     Two small models train faster on a thread each than in turn on two threads, and one thread gives the same bits
     whatever the number of cores. ``function`` may be defined in a notebook; whatever it names and returns is pickled.
@@ -65,7 +66,7 @@ def side_by_side(function: Callable[[str], T], tasks: Iterable[str]) -> dict[str
         return {task: function(task) for task in tasks}
     calls = [delayed(_captured)(function, task) for task in tasks]
     with parallel_config("loky", inner_max_num_threads=1):
-        answers: list[tuple[T, str]] = Parallel(n_jobs=len(tasks), max_nbytes=None)(calls)  # pyright: ignore[reportAssignmentType]
+        answers: list[tuple[T, str]] = Parallel(n_jobs=at_once or len(tasks), max_nbytes=None)(calls)  # pyright: ignore[reportAssignmentType]
     for _, printed in answers:
         print(printed, end="")
     return {task: value for task, (value, _) in zip(tasks, answers)}

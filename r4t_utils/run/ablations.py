@@ -23,7 +23,7 @@ from r4t_utils.run.run import Run
 from r4t_utils.run.seeds import parsed
 from r4t_utils.run.stage import require_writable
 
-AT_ONCE = 2  # policies, each on a thread of its own
+AT_ONCE = 2  # trials, each on a thread of its own
 NEEDED = "01_data_curation", "02_rl_fanout"
 BEST_OF = "best of N"
 FOLDER, TRIALS = "ablations", "trials"
@@ -79,10 +79,17 @@ def ablate(runs: Sequence[Run]) -> int:
     next(iter(todo)).parent.mkdir(parents=True, exist_ok=True)
     missing = [file for file in todo if not file.is_file()]
     print(f"{len(todo)} trials, of which {len(missing)} are to be made", flush=True)
-    for i in range(0, len(missing), AT_ONCE):
-        pair = {f"{todo[file][0]}, seed {todo[file][1].seed}": file for file in missing[i : i + AT_ONCE]}
-        print(f"[{i + 1}/{len(missing)}] {'; '.join(pair)}", flush=True)
-        side_by_side(lambda label, pair=pair: fill(pair[label], *todo[pair[label]]), pair)
+    labels = {}
+    for i, file in enumerate(missing, 1):
+        name, run = todo[file]
+        labels[f"[{i}/{len(missing)}] {name}, seed {run.seed}"] = file
+
+    def make(label: str) -> None:
+        print(label, file=sys.stderr, flush=True)  # what goes to stdout is shown in the end
+        fill(labels[label], *todo[labels[label]])
+
+    if missing:
+        side_by_side(make, labels, AT_ONCE)
     gather(runs, todo)
     print(f"tables over {len(runs)} seeds: {paths.shown(runs[0].ablations)}/")
     return 0

@@ -30,6 +30,11 @@ def test_on_a_gpu_the_calls_stay_here_in_turn(monkeypatch):
     assert side_by_side(lambda task: os.getpid(), ["oar", "wscr"]) == {"oar": os.getpid(), "wscr": os.getpid()}
 
 
+def test_no_more_tasks_run_at_once_than_asked_for():
+    found = side_by_side(lambda task: os.getpid(), ["a", "b", "c"], at_once=1)
+    assert len(set(found.values())) == 1 and list(found) == ["a", "b", "c"]
+
+
 def test_an_error_is_raised_as_it_was():
     def fails(task):
         raise ValueError(f"no {task} today")

@@ -46,7 +46,7 @@ def toy_trials(toy, monkeypatch):
     monkeypatch.setattr("r4t_utils.space.database.Database.load", lambda folder: None)
     monkeypatch.setattr(trials, "best_of", best)
     monkeypatch.setattr(drawing, "draw", drawn)  # as its own tests do, slowly
-    monkeypatch.setattr(ablations, "side_by_side", lambda work, labels: [work(label) for label in labels])
+    monkeypatch.setattr(ablations, "side_by_side", lambda work, labels, at_once: [work(label) for label in labels])
     made = []
     monkeypatch.setattr(trials, "trial", lambda *given: made.append(given[3]) or made_up(*given))
     return made
