@@ -8,7 +8,7 @@ import re
 import pytest
 import toys
 
-from r4t_utils.run import notebooks, paths
+from r4t_utils.run import blocks, notebooks, paths
 from r4t_utils.run.run import DEFAULTS
 from r4t_utils.run.stage import STAGES
 
@@ -75,6 +75,12 @@ def faults(notebook: dict, size: int) -> list[str]:
 
 def test_there_are_exactly_the_six():
     assert [p.stem for p in FOUND] == list(STAGES)
+
+
+def test_what_notebooks_tell_of_recorded_results_is_what_is_recorded():
+    told = [source(c) for path in FOUND for c in notebooks.read(path).cells if c["cell_type"] == "markdown"]
+    assert sum("<!-- end " in text for text in told) == 2
+    assert [blocks.filled(text, paths.ROOT / "results/cpu/sample") for text in told] == told
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda p: p.stem)
