@@ -23,12 +23,13 @@ stage.path("scores.parquet").write_text("")
 @pytest.fixture
 def ran(folders, monkeypatch):
     """The default run of toy notebooks, one of which records a claim; and how to run it with other parameters."""
-    from r4t_utils.run.stage import STAGES
+    from r4t_utils.run.stage import STAGES, Recipe
 
-    for name in reversed(list(STAGES)):
-        if name not in (FIRST, SCORED):
-            monkeypatch.delitem(STAGES, name)
-    monkeypatch.setitem(STAGES, SCORED, STAGES[SCORED].__class__(STAGES[SCORED].reads, (FIRST,)))
+    recipes = dict(STAGES)
+    for name in reversed(recipes):  # all of them, which puts them back in their order
+        monkeypatch.delitem(STAGES, name)
+    monkeypatch.setitem(STAGES, FIRST, recipes[FIRST])
+    monkeypatch.setitem(STAGES, SCORED, Recipe(recipes[SCORED].reads, (FIRST,)))
     monkeypatch.setattr(pipeline.kernel, "execute", toys.run_in_process)
     toys.save(folders / "notebooks", FIRST, toys.FIRST)
     toys.save(folders / "notebooks", SCORED, WRITE_CLAIMS)
