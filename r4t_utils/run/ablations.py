@@ -20,8 +20,7 @@ from r4t_utils.machine.device import side_by_side
 from r4t_utils.run import command, files, manifest, paths, pipeline, profiles
 from r4t_utils.run.code import module_hash
 from r4t_utils.run.run import Run
-from r4t_utils.run.seeds import parsed
-from r4t_utils.run.stage import require_writable
+from r4t_utils.run.seeds import asked
 
 AT_ONCE = 2  # trials, each on a thread of its own
 NEEDED = "01_data_curation", "02_rl_fanout"
@@ -141,12 +140,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    parser = command.parser("ablations", "Tune policies by other rewards, then say what each part of the reward does.")
-    parser.add_argument("--seeds", default="0 1 2", help="different whole numbers, spaces between")
-    given = vars(parser.parse_args(argv))
-    runs = [command.checked(given | {"seed": str(seed)}) for seed in parsed(given["seeds"])]
-    require_writable(runs[0])
-    return ablate(runs)
+    return ablate(
+        asked(argv, "ablations", "Tune policies by other rewards, then say what each part of the reward does.")
+    )
 
 
 if __name__ == "__main__":

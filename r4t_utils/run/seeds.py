@@ -109,17 +109,23 @@ def outdated(run: Run) -> str:
     return ""
 
 
+def asked(argv: Sequence[str] | None, name: str, what: str) -> list[Run]:
+    """The run of every seed that a command, `name`, is asked for, checked before any of them begins."""
+    parser = command.parser(name, what)
+    parser.add_argument("--seeds", default="0 1 2", help="different whole numbers, spaces between")
+    given = vars(parser.parse_args(argv))
+    runs = [command.checked(given | {"seed": str(seed)}) for seed in parsed(given["seeds"])]
+    require_writable(runs[0])
+    return runs
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     return command.status(lambda: _main(argv))
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    parser = command.parser("seeds", "Run the notebooks for several seeds, then gather what they say.")
-    parser.add_argument("--seeds", default="0 1 2", help="different whole numbers, spaces between")
-    given = vars(parser.parse_args(argv))
-    runs = [command.checked(given | {"seed": str(seed)}) for seed in parsed(given["seeds"])]
-    require_writable(runs[0])
+    runs = asked(argv, "seeds", "Run the notebooks for several seeds, then gather what they say.")
     for run in runs:
         if status := pipeline.reproduce(run):
             return status
