@@ -1,5 +1,6 @@
 """Trainings that are killed on their way and go on in another process end with the same weights, to the bit."""
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from r4t_utils.data.language import fashion
 from r4t_utils.policy import soft_grpo, zero_shot
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.trainer import TOLD, Watch
+from r4t_utils.run import paths
 
 pytestmark = pytest.mark.training
 
@@ -133,7 +135,9 @@ policy.save(Path(sys.argv[2]))
 
 def test_a_process_that_is_killed_is_followed_by_one_that_ends_the_same(tmp_path):
     def start(name, checkpoints):
-        return subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / checkpoints), str(tmp_path / name)])
+        command = [sys.executable, "-c", SCRIPT, str(tmp_path / checkpoints), str(tmp_path / name)]
+        helpers = os.path.dirname(tiny.__file__)
+        return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": helpers}, cwd=paths.ROOT)
 
     process = start("cut off", "kept")
     while not list(tmp_path.glob(f"kept/checkpoint-*/{TOLD}")):
