@@ -96,6 +96,11 @@ class FolmSettings(Section):
     temperature: Temperature
     top_p: Rate
 
+    @property
+    def warmed_up(self) -> bool:
+        """Whether the zero-shot policy is one that is trained here, and not a pretrained one as it came."""
+        return self.policy == "small" or self.warmup_fanouts > 0
+
     @model_validator(mode="after")
     def _heads_fit(self):
         if self.policy != "small":

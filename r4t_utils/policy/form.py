@@ -4,14 +4,14 @@ Such a model knows English and cannot keep to a form. So it is shown lists in th
 wrote itself, one sub-query per line, after two worked examples.
 """
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
 
 from r4t_utils.policy.folm import Folm
-from r4t_utils.policy.prompts import INSTRUCTION, MAX_WORDS, matching_key
+from r4t_utils.policy.prompts import INSTRUCTION, frame, matching_key
 
+WORDS = 8  # of a sub-query in a lesson, at most: every token costs time in all that follows
 LINES = "\nWrite one query per line and nothing else.\n\nRequest: {query}"
 EXAMPLES = {  # subjects that no corpus here is about
     "oar": {
@@ -47,12 +47,7 @@ def lessons(
         for i, query in enumerate(asked):
             said = _different("\n".join(answers[i * samples : (i + 1) * samples]).splitlines())
             if len(said) >= k:
-                yield {"prompt": policy.prompt(task, query), "completion": listed(said[:k])}
-
-
-def listed(queries: list[str]) -> str:
-    """The completion of a pretrained policy that says these sub-queries; ``parse`` undoes it."""
-    return f"<queries>{json.dumps(queries, ensure_ascii=False)}</queries>"
+                yield {"prompt": policy.prompt(task, query), "completion": frame(said[:k])}
 
 
 def _conversation(policy: Folm, task: str, query: str) -> str:
@@ -63,10 +58,11 @@ def _conversation(policy: Folm, task: str, query: str) -> str:
 
 
 def _different(lines: list[str]) -> list[str]:
-    """The lines that can be sub-queries, each once: no longer than one may be, and with no sign of a list's."""
+    """The lines that can be sub-queries, each once: of few words, and with no sign of a list's."""
     kept: dict[str, str] = {}
     for line in lines:
         text = line.strip().lstrip("-*•0123456789.) ").rstrip(" .,;")
-        if (key := matching_key(text)) and len(text.split()) <= MAX_WORDS and not set('"\\<>[]{}') & set(text):
+        fine = len(text.split()) <= WORDS and text.isprintable() and not set('"\\<>[]{}') & set(text)
+        if fine and (key := matching_key(text)):
             kept.setdefault(key, text)
     return list(kept.values())

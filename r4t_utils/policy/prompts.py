@@ -1,8 +1,8 @@
 """What a policy is asked and what it answers: the instruction, the frame of an answer, and how one is read.
 
 A completion carries the sub-queries as JSON between <queries> and </queries>. A pretrained instruction-tuned model is
-given the whole instruction through its chat template. The small policy of the cpu profile numbers its sub-queries (a
-JSON object where the large one writes a list), because a model this small cannot count to k.
+given the whole instruction through its chat template. A policy that is warmed up here numbers its sub-queries (a JSON
+object where a large one writes a list), because a model this small cannot count to k.
 """
 
 import json
@@ -20,9 +20,12 @@ INSTRUCTION = {
     "wscr": "You help a search engine put a set together, such as an outfit. Write {k} search queries, each for one "
     "item, so that the items found make one set for the request: different things that go together.",
 }
-FORM = 'the queries as a JSON list of strings, in this form: <queries>["...", "..."]</queries>\n\nRequest: {query}'
-FORMAT = "\nThink inside <think></think> first. Then give " + FORM
-SHORT_FORMAT = "\nGive " + FORM  # of a policy that was taught the form, which then answers at once
+FORMAT = (
+    "\nThink inside <think></think> first. Then give the queries as a JSON list of strings, in this form: "
+    '<queries>["...", "..."]</queries>\n\nRequest: {query}'
+)
+# A policy that was taught the form answers at once, and numbers its sub-queries.
+SHORT_FORMAT = '\nNumber them as in <queries>{{"1": "...", "2": "..."}}</queries>\n\nRequest: {query}'
 
 CLOSE = '"}</queries>'
 NEXT = '", '  # ends a sub-query; the number after it is a token of its own, which a small model gets right more often
@@ -170,10 +173,10 @@ def slots(tokens: Sequence[str]) -> list[int]:
 
 
 def number(i: int) -> str:
-    """What the small policy writes before sub-query i, counted from 0; one token."""
+    """What stands before sub-query i, counted from 0; one token of the small policy."""
     return f'"{i + 1}": "' if i else '<queries>{"1": "'
 
 
 def frame(queries: list[str], start: int = 0) -> str:
-    """The small policy's completion of these sub-queries, from number ``start`` on; ``parse`` undoes a whole one."""
+    """What a policy warmed up here says for these sub-queries, from number ``start`` on; ``parse`` undoes it."""
     return NEXT.join(number(i) + query for i, query in enumerate(queries, start)) + CLOSE

@@ -30,10 +30,10 @@ def zero_shot_policy(
 
     Other arguments as in ``small_policy``. Raises ValueError where a pretrained policy writes too little for a lesson.
     """
+    if not settings.warmed_up:
+        return settings.policy
     if settings.policy == "small":
         policy, lessons = small_policy(queries, settings, seed, language)
-    elif not settings.warmup_fanouts:
-        return settings.policy
     else:
         policy = Folm.load(settings.policy, settings)
         rows = list(form.lessons(policy, queries, settings.warmup_fanouts, SAMPLES, seed))

