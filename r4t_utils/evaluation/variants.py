@@ -22,6 +22,12 @@ def _weights(g: float, d: float, a: float) -> str:
     return f"rl.lambda_g={g} rl.lambda_d={d} rl.lambda_a={a} rl.diversity=vendi_over_k"
 
 
+def _reused(times: int, soft: bool) -> str:
+    """The default weights, each sampled batch used for so many updates, with or without the terms of Eq. 7."""
+    terms = "" if soft else " rl.beta1=0 rl.beta2=0"
+    return f"{_OURS} rl.steps_per_generation=1 rl.num_iterations={times}{terms}"
+
+
 _PRINTED = "rl.repeats=printed rl.reference_kl=0"  # without our two guards against collapse
 _622, _OURS = _weights(0.6, 0.2, 0.2), _weights(0.2, 0.25, 0.55)
 VARIANTS = {
@@ -39,6 +45,10 @@ VARIANTS = {
     "2:2.5:5.5, guarded, three times the samples": Variant(f"{_OURS} rl.steps=90 rl.num_iterations=1", "samples"),
     "2:2.5:5.5, credit per sub-query, guarded": Variant(f"{_OURS} rl.credit=sub_query", "scale"),
     "2:2.5:5.5, found, guarded": Variant(f"{_OURS} rl.alignment=found", "scale"),
+    "batches used twice": Variant(_reused(2, soft=True), "reuse"),
+    "batches used twice, no soft terms": Variant(_reused(2, soft=False), "reuse"),
+    "batches used four times": Variant(_reused(4, soft=True), "reuse"),
+    "batches used four times, no soft terms": Variant(_reused(4, soft=False), "reuse"),
 }
 
 

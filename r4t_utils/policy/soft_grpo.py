@@ -1,6 +1,7 @@
 """Soft-GRPO (Section 2.3, Eq. 6-8) on TRL's GRPO trainer."""
 
 import json
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -151,6 +152,20 @@ def soft_terms(log_pi: torch.Tensor, log_pi_old: torch.Tensor | None, beta1: flo
     return beta1 * log_rho.exp() * log_rho + beta2 * -log_pi
 
 
+def shares(settings: RlSettings, processes: int) -> tuple[int, int]:
+    """Completions in one forward pass of a process, and passes behind an update, such that an update is of as many
+    completions whatever the number of processes. Raises ValueError where whole groups cannot be shared out so."""
+    s, (prompts_each, rest) = settings, divmod(settings.prompts_per_step, processes)
+    if rest:
+        why = f"must be a multiple of the {processes} processes, each of which samples whole groups"
+        raise ValueError(f"rl.prompts_per_step={s.prompts_per_step} {why}; change one of the two")
+    micro = min(s.micro_batch, prompts_each * s.group)
+    if prompts_each * s.group % micro:
+        why = f"must divide a process's share of a batch, {prompts_each} x rl.group={s.group}"
+        raise ValueError(f"rl.micro_batch={s.micro_batch} {why}; change it, or the number of processes ({processes})")
+    return micro, prompts_each * s.group // micro
+
+
 def train(
     policy: Folm,
     task: str,
@@ -166,12 +181,11 @@ def train(
     at it meanwhile. In `checkpoints` it leaves what a process that follows a killed one goes on from, to the same end.
 
     One step = prompts_per_step x group completions, one optimiser update. Returns one row per step: reward, spread,
-    components, entropy, clipped share. Raises ValueError when nothing is trainable, or when training left every weight
-    as it was. Prints the cost.
+    components, entropy, clipped share. Processes of ``accelerate launch`` or ``torchrun`` share a step's completions,
+    and the rows are of this process's. Raises ValueError when nothing is trainable, when training left every weight as
+    it was, or when the processes cannot share a step. Prints the cost.
     """
-    s, completions = settings, settings.prompts_per_step * settings.group
-    micro = min(s.micro_batch, completions)
-    parts = completions // micro
+    s, (micro, parts) = settings, shares(settings, int(os.environ.get("WORLD_SIZE", 1)))
     rows: dict[str, list] = {"prompt": [policy.prompt(task, query) for query in queries], "query": list(queries)}
     if references is not None:
         rows["reference"] = [list(map(int, reference)) for reference in references]

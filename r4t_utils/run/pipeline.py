@@ -8,6 +8,9 @@ Exit status: 0 done or nothing to do, 1 a notebook failed, 2 bad input (nothing 
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
 
 from r4t_utils.run import command, files, kernel, manifest, notebooks, paths
 from r4t_utils.run.command import outdated
@@ -18,6 +21,9 @@ from r4t_utils.settings import SettingsError
 # What the results say of each stage; the rest of its manifest stays with the artifact.
 TOLD = ("seed", "overrides", "settings", "digest", "inputs", "code", "data", "results", "summary")
 TOLD += ("commit", "versions", "hardware")
+# What a run of a profile needs; its measured peak lies below. Those for a GPU need the GPU's memory instead.
+MEMORY_GB = {"smoke": 3, "cpu": 4, "lm": 9}
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def check(stages: Sequence[str], run: Run, only: bool) -> None:
@@ -27,6 +33,24 @@ def check(stages: Sequence[str], run: Run, only: bool) -> None:
     if only:
         require_inputs(stages[0], run, outdated)
     require_writable(run)
+    require_memory(run)
+
+
+def require_memory(run: Run) -> None:
+    """Raises ValueError where the machine, or the container that this runs in, has less memory than the profile needs.
+
+    Other settings than the profile's need another amount, so a run that names some is let through.
+    """
+    need, have = MEMORY_GB.get(run.profile, 0), memory() / 1e9
+    if have < need and not run.overrides:
+        remedy = "take a smaller profile (PROFILE=smoke, cpu), or give SET a smaller rl.micro_batch"
+        raise ValueError(f"profile {run.profile} needs {need} GB of memory, and {have:.1f} GB are there; {remedy}")
+
+
+def memory() -> int:
+    """Bytes that processes here may use together: the machine's, or fewer where a container has a limit."""
+    limits = [path.read_text() for path in CGROUP_LIMITS if path.is_file()]
+    return min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.strip().isdigit())])
 
 
 def reproduce(run: Run, stages: Sequence[str] = (), only: bool = False) -> int:

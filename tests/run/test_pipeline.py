@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import toys
@@ -38,6 +39,32 @@ def run(*arguments, **environment):
         text=True,
         env={**os.environ, **environment},
     )
+
+
+@pytest.fixture
+def limits(monkeypatch, tmp_path):
+    """Files of a container's limits, which are not there yet, on a machine of 32 GB."""
+    paths_ = (tmp_path / "memory.max", tmp_path / "limit_in_bytes")
+    monkeypatch.setattr(pipeline, "CGROUP_LIMITS", paths_)
+    monkeypatch.setattr(pipeline.psutil, "virtual_memory", lambda: SimpleNamespace(total=32_000_000_000))
+    return paths_
+
+
+def test_memory_is_the_machines_or_what_a_container_may_use(limits):
+    assert pipeline.memory() == 32_000_000_000
+    limits[0].write_text("max\n")
+    assert pipeline.memory() == 32_000_000_000
+    limits[1].write_text("2000000000\n")
+    assert pipeline.memory() == 2_000_000_000
+
+
+def test_too_little_memory_is_said_before_anything_starts(quick, limits):
+    limits[0].write_text("2000000000")
+    with pytest.raises(ValueError, match="profile smoke needs 3 GB of memory, and 2.0 GB are there; take a smaller"):
+        pipeline.reproduce(Run.checked("smoke"))
+    assert not Run.checked("smoke").executed(FIRST).exists()
+    pipeline.require_memory(Run.checked("smoke", overrides="rl.micro_batch=2"))
+    pipeline.require_memory(Run.checked("paper"))
 
 
 @pytest.mark.parametrize(
