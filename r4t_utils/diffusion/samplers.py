@@ -29,6 +29,7 @@ from r4t_utils.settings import Count, DiffusionSettings, Section, Weight
 Sampler = Literal["sde", "ode", "dpm"]
 Denoise = Callable[[Tensor, float], Tensor]
 Randomness = torch.Generator | None
+Noise = Callable[[tuple[int, ...]], Tensor]
 
 
 class Sampling(Section):
@@ -48,11 +49,14 @@ def nfe(how: How) -> int:
 
 
 @torch.no_grad()
-def sample(denoiser: Denoiser, z_q: Tensor | np.ndarray, L: int, how: How, generator: Randomness = None) -> Tensor:
+def sample(
+    denoiser: Denoiser, z_q: Tensor | np.ndarray, L: int, how: How, generator: Randomness = None, alike: bool = False
+) -> Tensor:
     """One set of L >= 1 rows for each query of z_q (B, d), drawn from the denoiser with classifier-free guidance.
 
     D_w = (1 + w) D(Z; σ, z_q) - w D(Z; σ, null), both from one call on a batch of 2B. With w = 0 the second half is not
-    computed. The noise is drawn on the generator's device, so that a CPU generator gives the same noise anywhere.
+    computed. The noise is drawn on the generator's device, so that a CPU generator gives the same noise anywhere. Each
+    query has noise of its own, or if `alike` that of a query asked alone, so that its set does not depend on the batch.
 
     Returns (B, L, d), as the model gives them: close to unit length where the data are, but not normalised.
     Raises ValueError for queries of the wrong shape, or a set without a row.
@@ -72,19 +76,26 @@ def sample(denoiser: Denoiser, z_q: Tensor | np.ndarray, L: int, how: How, gener
             conditional, unconditional = denoiser(Z.repeat(2, 1, 1), sigma, context=context).chunk(2)
             return torch.lerp(unconditional, conditional, 1 + w)
 
-        noise = _noise_like(z_q.new_empty(B, L, z_q.shape[1]), generator)
-        return solve(D, noise, denoiser.schedule, how.sampler, how.sampling_steps, generator)
+        def randn(shape: tuple[int, ...]) -> Tensor:
+            place = generator.device if generator is not None else z_q.device
+            drawn = (1 if alike else B, *shape[1:])
+            noise = torch.randn(drawn, generator=generator, device=place, dtype=z_q.dtype)
+            return noise.to(z_q.device).expand(shape)
+
+        noise = randn((B, L, z_q.shape[1]))
+        return solve(D, noise, denoiser.schedule, how.sampler, how.sampling_steps, randn)
     finally:
         denoiser.train(was_training)
 
 
 def solve(
-    D: Denoise, noise: Tensor, schedule: TangentSchedule, sampler: Sampler, steps: int, generator: Randomness = None
+    D: Denoise, noise: Tensor, schedule: TangentSchedule, sampler: Sampler, steps: int, randn: Noise = torch.randn
 ) -> Tensor:
-    """Carry standard normal noise, of any shape, to a sample of the distribution that D(x, σ) denoises."""
+    """Carry standard normal noise, of any shape, to a sample of the distribution that D(x, σ) denoises. `randn(shape)`
+    draws the noise that `sde` adds on its way."""
     x = noise * schedule.top
     if sampler == "sde":
-        return _euler_maruyama(D, x, schedule, schedule.grid(steps), generator)
+        return _euler_maruyama(D, x, schedule, schedule.grid(steps), randn)
     if sampler == "ode":
         return _flow(D, x, schedule.grid(steps), second_order=False)
     if sampler == "dpm":
@@ -93,7 +104,7 @@ def solve(
     raise ValueError(f"sampler={sampler!r}: must be sde, ode or dpm")
 
 
-def _euler_maruyama(D: Denoise, x: Tensor, schedule: TangentSchedule, sigmas: Tensor, generator: Randomness) -> Tensor:
+def _euler_maruyama(D: Denoise, x: Tensor, schedule: TangentSchedule, sigmas: Tensor, randn: Noise) -> Tensor:
     t = schedule.inverse(sigmas)
     slopes = schedule.slope(t).tolist()
     steps = (t[:-1] - t[1:]).tolist()
@@ -101,7 +112,7 @@ def _euler_maruyama(D: Denoise, x: Tensor, schedule: TangentSchedule, sigmas: Te
     for sigma, slope, dt in zip(before, slopes, steps):
         # dx = -2 σ σ' ∇log p dt + sqrt(2 σ σ') dw, backwards in t, with ∇log p = (D - x) / σ²
         x = x + (2 * slope / sigma * dt) * (D(x, sigma) - x)
-        x = x + math.sqrt(2 * sigma * slope * dt) * _noise_like(x, generator)
+        x = x + math.sqrt(2 * sigma * slope * dt) * randn(tuple(x.shape))
     return D(x, last)
 
 
@@ -116,8 +127,3 @@ def _flow(D: Denoise, x: Tensor, sigmas: Tensor, second_order: bool) -> Tensor:
         x = torch.lerp(ahead, x, following / sigma)
         before, h_before = denoised, h
     return D(x, last)
-
-
-def _noise_like(x: Tensor, generator: Randomness) -> Tensor:
-    place = generator.device if generator is not None else x.device
-    return torch.randn(x.shape, generator=generator, device=place, dtype=x.dtype).to(x.device)

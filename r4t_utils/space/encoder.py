@@ -9,6 +9,8 @@ The paper uses a CLIP trained the same way. Neither attributes nor intents enter
 """
 
 import copy
+import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -115,6 +117,15 @@ class DualEncoder:
     @property
     def d(self) -> int:
         return self.text_head.shape[1]
+
+    @cached_property
+    def space(self) -> str:
+        """A name of the space: 12 hexadecimal digits, which differ between encoders with other weights."""
+        layers = self.sentence.tuned_layers().state_dict().values() if self.sentence.tuned else ()
+        weights = hashlib.sha256(MINILM_SHA256.encode())
+        for x in (self.mean, self.text_head, self.content_head, *(layer.half() for layer in layers)):
+            weights.update(x.detach().cpu().contiguous().numpy().tobytes())
+        return weights.hexdigest()[:12]
 
     def text(self, texts: list[str], label: str = "") -> np.ndarray:
         """e_text: (n, d), unit norm."""

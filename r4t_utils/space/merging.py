@@ -17,7 +17,7 @@ import numpy as np
 
 from r4t_utils.machine.checks import whole
 from r4t_utils.settings import Merging
-from r4t_utils.space.index import Index
+from r4t_utils.space.index import Searchable
 
 RULES: tuple[str, ...] = get_args(Merging.model_fields["rule"].annotation)
 SMOOTHING = 60  # of reciprocal-rank fusion, as in Cormack et al. 2009
@@ -53,20 +53,28 @@ def merge(lists: np.ndarray, k: int, how: Merging, own: np.ndarray | None = None
     return rule(lists, np.asarray(own), k, how.query_weight)
 
 
-def find(index: Index, directions: np.ndarray, z_q: np.ndarray, k: int, how: Merging) -> np.ndarray:
+def find(
+    index: Searchable,
+    directions: np.ndarray,
+    z_q: np.ndarray,
+    k: int,
+    how: Merging,
+    allowed: np.ndarray | None = None,
+) -> np.ndarray:
     """The merged set of each query: directions (n, m, d) and queries z_q (n, d), unit rows -> ids (n, k), best first.
 
-    Every direction is searched as deep as the rule needs. Raises ValueError for rows that the index refuses, or k
-    outside 1..len(index).
+    Every direction is searched as deep as the rule needs, among the `allowed` ids (None: all). Raises ValueError for
+    rows that the index refuses, or k outside 1..len(index), or 1..len(allowed).
     """
     n, m, d = np.shape(directions)
-    k = whole("k", k, 1, len(index), "there are no more contents")
-    c = depth(how, m, k, len(index))
+    contents = len(index) if allowed is None else len(allowed)
+    k = whole("k", k, 1, contents, "there are no more contents")
+    c = depth(how, m, k, contents)
     found = [np.zeros((0, k), np.int64)]
     for start in range(0, n, BLOCK):
         rows = slice(start, start + BLOCK)
-        lists = index.search(np.reshape(directions[rows], (-1, d)), c)[0].reshape(-1, m, c)
-        own = index.search(z_q[rows], c)[0] if how.query_weight and how.rule != "top1" else None
+        lists = index.search(np.reshape(directions[rows], (-1, d)), c, allowed)[0].reshape(-1, m, c)
+        own = index.search(z_q[rows], c, allowed)[0] if how.query_weight and how.rule != "top1" else None
         found.append(merge(lists, k, how, own))
     return np.concatenate(found)
 

@@ -17,6 +17,15 @@ def test_directions_are_unit_rows_of_one_set():
     assert not np.allclose(rows, directions(awake(), Z_Q, 4, 6, settings(), 1))
 
 
+@pytest.mark.parametrize("sampler", ["sde", "ode", "dpm"])
+def test_alike_a_query_has_the_set_that_it_has_alone(sampler):
+    how = settings(sampler=sampler)
+    together = directions(awake(), Z_Q, 4, 6, how, 0, alike=True)
+    for row, z_q in zip(together, Z_Q):
+        np.testing.assert_allclose(row, directions(awake(), z_q[None], 4, 6, how, 0)[0], atol=1e-5)
+    assert not np.allclose(together[1:], directions(awake(), Z_Q, 4, 6, how, 0)[1:], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "k, seed, named",
     [

@@ -1,6 +1,7 @@
 """The samplers: a Gaussian whose best denoiser is known, diffusers as oracle, guidance, evaluations."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -24,7 +25,8 @@ def gaussian(x, sigma):
 
 def draws(sampler, steps, n=20_000):
     generator = torch.Generator().manual_seed(0)
-    return solve(gaussian, torch.randn(n, 3, generator=generator), SCHEDULE, sampler, steps, generator)
+    randn = partial(torch.randn, generator=generator)
+    return solve(gaussian, randn((n, 3)), SCHEDULE, sampler, steps, randn)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,8 @@ def test_a_file_is_short_enough_to_read_at_a_sitting(file):
 
 
 def test_the_faces_of_rooms_hand_nothing_on():
-    for face in PACKAGE.rglob("*/__init__.py"):
+    faces = set(PACKAGE.rglob("*/__init__.py")) - {PACKAGE / "retriever" / "__init__.py"}  # the product has one name
+    for face in faces:
         (docstring,) = ast.parse(face.read_text(encoding="utf-8")).body
         assert isinstance(docstring.value, ast.Constant) and docstring.value.value.endswith("."), face
 

@@ -71,7 +71,7 @@ def test_a_missing_block_is_an_error():
 def test_the_example_runs(tmp_path, capsys):
     example = re.search(r"```python\n(.*?)```", README, re.S)[1]
     assert len([line for line in example.splitlines() if line]) <= 5
-    untrained().save(tmp_path / "oar")
+    untrained().save_pretrained(tmp_path / "oar")
     names = {}
     exec(re.sub(r'"artifacts/[^"]+"', repr(str(tmp_path / "oar")), example), names)
     results = names["results"]

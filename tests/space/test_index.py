@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from r4t_utils.space.index import Index
+from r4t_utils.space.index import Approximate, Index
 
 
 def unit_rows(n, d, seed):
@@ -94,3 +94,42 @@ def test_every_content_is_found_once_at_most_and_none_has_a_negative_id(world):
     assert (np.sort(ids, axis=1) == np.arange(500)).all() and np.isfinite(distance).all()
     ids, distance = Index(contents).search(queries[:0], 3)
     assert ids.shape == distance.shape == (0, 3)
+
+
+# Filters, and approximate search
+
+
+@pytest.mark.parametrize("build", [Index, lambda x: Approximate(x, "hnsw"), lambda x: Approximate(x, "ivf")])
+def test_only_what_is_allowed_is_found_and_all_of_it_can_be(world, build):
+    contents, queries = world
+    allowed = np.array([3, 499, 20, 77])
+    ids, distance = build(contents).search(queries, 4, allowed)
+    alone, as_far = Index(contents[allowed]).search(queries, 4)
+    np.testing.assert_array_equal(ids, allowed[alone])
+    np.testing.assert_allclose(distance, as_far, atol=1e-5)
+    with pytest.raises(ValueError, match="n=5: must be a whole number from 1 to 4; there are no more contents"):
+        build(contents).search(queries, 5, allowed)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_approximate_search_finds_nearly_all_of_what_there_is_and_the_same_each_time(kind):
+    contents, queries = unit_rows(20_000, 16, 2), unit_rows(200, 16, 3)
+    index, again = Approximate(contents, kind), Approximate(contents, kind)
+    ids, distance = index.search(queries, 10)
+    exact, _ = Index(contents).search(queries, 10)
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(ids, exact)])
+    assert recall > (0.95 if kind == "hnsw" else 0.8)
+    assert (np.diff(distance) >= 0).all() and np.array_equal(ids, again.search(queries, 10)[0])
+    np.testing.assert_allclose(distance, np.linalg.norm(queries[:, None] - contents[ids], axis=-1), atol=1e-3)
+    assert np.array_equal(index.take(ids), contents[ids])
+
+
+def test_an_approximate_index_finds_as_many_as_are_asked_for(world):
+    for kind in ("hnsw", "ivf"):
+        ids, distance = Approximate(world[0], kind).search(world[1], 500)
+        assert (np.sort(ids) == np.arange(500)).all() and np.isfinite(distance).all()
+
+
+def test_a_kind_that_is_none_is_refused(world):
+    with pytest.raises(ValueError, match="kind='flat': must be hnsw or ivf; an exact index is an Index"):
+        Approximate(world[0], "flat")

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,9 +12,10 @@ from retrievers import FUSION, untrained
 from safetensors.numpy import load_file, save_file
 
 from r4t_utils.diffusion.denoiser import Denoiser
-from r4t_utils.retriever import FanoutRetriever
+from r4t_utils.retriever import FanoutRetriever, fanout
+from r4t_utils.run import paths
 from r4t_utils.settings import Merging
-from r4t_utils.space.index import Index
+from r4t_utils.space.index import Approximate, Index
 from r4t_utils.space.merging import RULES, find
 
 REMEDY = "; copy the folder anew, or make it again"
@@ -25,6 +28,7 @@ FILES = [
     "denoiser/config.json",
     "denoiser/model.safetensors",
 ]
+RECORD = paths.ROOT / "results" / "cpu" / "sample"
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def retriever():
 @pytest.fixture(scope="module")
 def saved(retriever, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "oar"
-    retriever.save(folder)
+    retriever.save_pretrained(folder)
     return folder
 
 
@@ -73,7 +77,7 @@ def test_a_search_merges_by_its_rule_and_says_so(rule, weight):
 
 
 def test_what_was_saved_answers_the_same(retriever, saved):
-    assert {str(path.relative_to(saved)) for path in saved.rglob("*.*")} == set(FILES)
+    assert {str(path.relative_to(saved)) for path in saved.rglob("*.*")} == {*FILES, "README.md"}
     loaded = FanoutRetriever.from_pretrained(str(saved))
     assert loaded.search("a red coat").equals(retriever.search("a red coat"))
     assert (loaded.slots, loaded.sampling, loaded.merging) == (retriever.slots, retriever.sampling, FUSION)
@@ -142,18 +146,165 @@ def test_parts_that_were_not_made_for_each_other_are_refused(retriever):
         FanoutRetriever(**parts, titles=retriever.titles[1:], slots=10, how=retriever.sampling, merging=FUSION)
 
 
+# Many queries, filters, and directions on their own
+
+
+def test_many_queries_are_answered_as_each_alone(retriever):
+    queries = ["a red coat", "boho festival", "bag", "a red coat"]
+    for together, query in zip(retriever.search_many(queries, k=5, seed=3), queries):
+        alone = retriever.search(query, k=5, seed=3)
+        assert together.drop(columns=["cosine", "distance"]).equals(alone.drop(columns=["cosine", "distance"]))
+        np.testing.assert_allclose(together[["cosine", "distance"]], alone[["cosine", "distance"]], atol=1e-4)
+    assert retriever.search_many([]) == []
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_filter_holds_exactly(rule):
+    retriever = untrained(merging=Merging(rule=rule, query_weight=0.5 if rule != "top1" else 0.0))
+    reds = [i for i, title in enumerate(retriever.titles) if title.startswith("red")]
+    by_id = retriever.search("summer", k=4, allowed=reds[::-1] + reds)
+    assert set(by_id.id) <= set(reds) and len(by_id) == 4 and "short" not in by_id.attrs
+    assert by_id.equals(retriever.search("summer", k=4, allowed=lambda i, title: title.startswith("red")))
+    every = retriever.search("summer", k=4, allowed=range(30))
+    assert every.equals(retriever.search("summer", k=4))
+
+
+def test_a_filter_that_leaves_too_few_gives_all_of_them_and_says_so(retriever):
+    found = retriever.search("summer", k=10, allowed=[7, 3])
+    assert sorted(found.id) == [3, 7] and found.attrs["short"] == "2 of 10: the filter leaves no more"
+    none = retriever.search("summer", k=10, allowed=[])
+    assert list(none) == list(found) and none.empty and none.attrs["short"].startswith("0 of 10")
+
+
+@pytest.mark.parametrize("allowed", [[30], [-1], [1.5], ["3"], [True]])
+def test_an_allowed_id_that_no_content_has_is_refused(retriever, allowed):
+    with pytest.raises(ValueError, match="an allowed id=.* from 0 to 29"):
+        retriever.search("coat", allowed=allowed)
+
+
+def test_each_direction_can_be_looked_at_alone(retriever):
+    found, rows = retriever.per_direction("boots", n=3, k=4), retriever.directions(["boots"], 4)[0]
+    assert list(found) == ["direction", "rank", "id", "title", "distance"] and len(found) == 12
+    ids, distance = retriever.index.search(rows, 3)
+    assert found.id.tolist() == ids.ravel().tolist()
+    np.testing.assert_allclose(found.distance, distance.ravel())
+    few = retriever.per_direction("boots", n=3, k=4, allowed=[5])
+    assert few.id.tolist() == [5] * 4 and few["rank"].tolist() == [0] * 4
+    assert retriever.per_direction("boots", n=3, k=4, allowed=[]).empty
+    with pytest.raises(ValueError, match="n=31: must be a whole number from 1 to 30"):
+        retriever.per_direction("boots", n=31)
+
+
+def test_a_query_of_ten_megabytes_is_refused(retriever):
+    with pytest.raises(ValueError, match="the query has 10000000 characters: at most 2000 are read; shorten it"):
+        retriever.search("x" * 10_000_000)
+
+
+# Other databases
+
+
+def test_a_database_of_ones_own_is_searched_by_the_same_retriever(retriever):
+    texts = [f"{size} {thing}" for size in ("small", "large") for thing in ("tent", "lamp", "kayak", "stove", "rope")]
+    other = retriever.over(Index(retriever.embed(texts), retriever.encoder.space), texts)
+    found = other.search("camping by a lake", k=6)
+    assert set(found.title) <= set(texts) and len(found) == 6
+    assert np.array_equal(other.directions(["tent"], 6), retriever.directions(["tent"], 6))
+    with pytest.raises(ValueError, match="the query is empty"):
+        retriever.embed(["tent", " "])
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_an_approximate_index_answers_alike(retriever, kind, tmp_path):
+    other = retriever.over(Approximate(retriever.index.vectors, kind, retriever.encoder.space), retriever.titles)
+    assert other.search("red boots", allowed=[4, 9, 11], k=2).equals(
+        retriever.search("red boots", allowed=[4, 9, 11], k=2)
+    )
+    assert other.search("red boots").equals(retriever.search("red boots"))
+    other.save_pretrained(tmp_path / "saved")
+    assert FanoutRetriever.from_pretrained(tmp_path / "saved").search("hat").equals(retriever.search("hat"))
+
+
+def test_vectors_of_another_encoder_are_refused(retriever):
+    with pytest.raises(ValueError, match="vectors of the encoder 0123456789ab, and this one is .*embed the contents"):
+        retriever.over(Index(retriever.index.vectors, "0123456789ab"), retriever.titles)
+    assert untrained().encoder.space == retriever.encoder.space != untrained(d=64).encoder.space
+
+
+# Saving and sharing
+
+
+def test_the_card_says_what_the_retriever_is_and_how_its_run_scored(retriever, saved, tmp_path):
+    plain = (saved / "README.md").read_text()
+    assert plain.startswith("---\nlibrary_name: r4t_utils") and "over 30 contents" in plain and "held" not in plain
+    copied = FanoutRetriever.from_pretrained(saved)
+    copied.save_pretrained(tmp_path / "scored", record=RECORD)
+    scored = (tmp_path / "scored" / "README.md").read_text()
+    claims = json.loads((RECORD / "claims.json").read_text())
+    metrics = pd.read_csv(RECORD / "metrics.csv")
+    row = metrics[(metrics.task == "oar") & (metrics.method == "R4T-Diffusion") & (metrics.metric == "quality")].iloc[0]
+    assert f"| oar | R4T-Diffusion | quality | {row['mean']:.1f} [{row.low:.1f}, {row.high:.1f}] | {row.n} |" in scored
+    assert all(f"| {claim['id']} | {claim['claim']} |" in scored for claim in claims)
+    again = FanoutRetriever.from_pretrained(tmp_path / "scored")
+    again.save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "README.md").read_text() == scored
+
+
+def test_a_record_that_is_none_is_refused_before_anything_is_written(retriever, tmp_path):
+    with pytest.raises(ValueError, match="holds no record .*results/cpu/sample"):
+        retriever.save_pretrained(tmp_path / "new", record=tmp_path)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_pushed_to_the_hub_is_what_is_saved(retriever, saved, monkeypatch):
+    sent = {}
+
+    class Api:
+        def __init__(self, token=None):
+            pass
+
+        def create_repo(self, repo_id, **_):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, folder_path, repo_id, **_):
+            folder = Path(folder_path)
+            sent[repo_id] = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    retriever.push_to_hub("someone/retriever")
+    assert sent == {
+        "someone/retriever": {str(p.relative_to(saved)): p.read_bytes() for p in saved.rglob("*") if p.is_file()}
+    }
+
+
+def test_a_retriever_on_the_hub_is_fetched_by_its_id(retriever, saved, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fanout, "snapshot_download", lambda name, **how: asked.append((name, how)) or str(saved))
+    found = FanoutRetriever.from_pretrained("someone/retriever", revision="v1", token="secret")
+    assert asked == [("someone/retriever", {"revision": "v1", "token": "secret"})]
+    assert found.search("hat").equals(retriever.search("hat"))
+
+
+def test_an_id_that_the_hub_does_not_know_is_one_plain_error(monkeypatch):
+    def gone(*_, **__):
+        raise OSError("no\nnetwork")
+
+    monkeypatch.setattr(fanout, "snapshot_download", gone)
+    with pytest.raises(ValueError, match=r"'some/one' is no folder .*by that id \(no network\); correct the name"):
+        FanoutRetriever.from_pretrained("some/one")
+
+
 def test_saving_replaces_a_retriever_and_nothing_else(retriever, folder, tmp_path):
     (folder / "left over").write_text("from an older version")
-    retriever.save(folder)
+    retriever.save_pretrained(folder)
     assert not (folder / "left over").exists() and len(FanoutRetriever.from_pretrained(folder).titles) == 30
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="other holds something else than a retriever; name a new folder"):
-        retriever.save(other)
+        retriever.save_pretrained(other)
     assert (other / "thesis.tex").read_text() == "years of work"
     with pytest.raises(ValueError, match="holds something else"):
-        retriever.save(other / "thesis.tex")
+        retriever.save_pretrained(other / "thesis.tex")
 
 
 def test_a_save_that_fails_leaves_the_retriever_that_was_there(retriever, folder, monkeypatch):
@@ -162,7 +313,7 @@ def test_a_save_that_fails_leaves_the_retriever_that_was_there(retriever, folder
 
     monkeypatch.setattr(retriever.denoiser, "save", full)
     with pytest.raises(OSError):
-        retriever.save(folder)
+        retriever.save_pretrained(folder)
     assert len(FanoutRetriever.from_pretrained(folder).titles) == 30
 
 

@@ -1,0 +1,265 @@
+"""R4T-Diffusion with its encoder and its database: sets for queries, filters, other databases, saving and sharing."""
+
+import shutil
+import threading
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from safetensors.numpy import save_file
+
+from r4t_utils.diffusion.denoiser import Denoiser
+from r4t_utils.diffusion.directions import directions
+from r4t_utils.diffusion.samplers import How, Sampling
+from r4t_utils.machine.checks import damaged, read, read_json, whole
+from r4t_utils.retriever import card
+from r4t_utils.settings import Count, Merging, Section
+from r4t_utils.space.encoder import DualEncoder
+from r4t_utils.space.index import Index, Searchable, load_indices
+from r4t_utils.space.merging import find
+
+CONFIG, CARD = "retriever.json", "README.md"
+UNSEEN = "\u115f\u1160\u2800\u3164\uffa0\ufffd"  # letters and symbols for Unicode, which show nothing or stand for none
+REMEMBERED = 1000  # texts whose embeddings are kept, at most
+LONGEST = 2000  # characters of a query; the encoder reads the first 128 tokens
+
+Filter = Iterable[int] | Callable[[int, str], bool] | None
+
+
+class RetrieverConfig(Section):
+    """`slots`: L, the rows that the denoiser was trained to emit at once; how they are sampled; and how what they find
+    becomes one set."""
+
+    slots: Count
+    sampling: Sampling
+    merging: Merging
+
+
+class FanoutRetriever(ModelHubMixin):
+    """R4T-Diffusion with its encoder and its database, as stored by the diffusion notebook.
+
+    >>> folder = "artifacts/cpu/sample/seed-0/04_diffusion_training/oar"
+    >>> FanoutRetriever.from_pretrained(folder).search("boho festival", k=10)
+
+    `titles` is what a person reads of each content. Raises ValueError for parts of different widths d, for an index
+    over another encoder's vectors, or a number of titles that is not that of the contents.
+    """
+
+    def __init__(
+        self,
+        encoder: DualEncoder,
+        denoiser: Denoiser,
+        index: Searchable,
+        titles: Sequence[str],
+        slots: int,
+        how: How,
+        merging: Merging,
+    ):
+        self._hub_mixin_config = None  # which the mixin would write beside `CONFIG`, titles and all
+        d = {"encoder": encoder.d, "denoiser": denoiser.config.d, "index": index.d}
+        if len(set(d.values())) > 1 or len(titles) != len(index):
+            parts = f"widths {d}, {len(titles)} titles for {len(index)} contents"
+            raise ValueError(f"the parts do not fit each other: {parts}; take those of one run")
+        if index.space and index.space != encoder.space:
+            why = f"the index holds vectors of the encoder {index.space}, and this one is {encoder.space}"
+            raise ValueError(f"{why}; embed the contents anew with `embed`")
+        self.encoder, self.denoiser, self.index, self.titles = encoder, denoiser, index, list(titles)
+        self.slots, self.merging, self.card = slots, merging, ""
+        self._alone = threading.Lock()
+        self.sampling = Sampling(sampler=how.sampler, sampling_steps=how.sampling_steps, guidance=how.guidance)
+
+    def search(self, query: str, k: int = 10, seed: int = 0, allowed: Filter = None) -> pd.DataFrame:
+        """What k directions find, merged into one set of k different contents (but for the rule top1), best first.
+
+        Columns: id; title; cosine with the query (-1..1); direction, the number of the one that points nearest to the
+        content; distance (0..2) from it; and found_by, the directions among whose own k nearest the content is, with
+        "query" where it is among the query's own: "query, 3, 7". The frame's attrs name the rule ("merging") and its
+        "query_weight". The same seed gives the same set, and another one another.
+
+        `allowed`: the ids that may be found, or a function of id and title that says whether one may. Where fewer than
+        k may, all of them are found, and attrs["short"] says so.
+
+        Raises ValueError for a query without a visible character or of more than LONGEST, k outside 1..L or above the
+        number of contents, a seed that is not a whole number of 0 or more, or an allowed id that no content has.
+        """
+        return self.search_many([query], k, seed, allowed)[0]
+
+    def search_many(
+        self, queries: Sequence[str], k: int = 10, seed: int = 0, allowed: Filter = None
+    ) -> list[pd.DataFrame]:
+        """What `search` finds for each query, in one pass of the encoder and the denoiser."""
+        among, z_q = self._among(allowed), self.encode(queries)
+        rows, found = self._pointing(z_q, k, seed), min(k, len(self.index) if among is None else len(among))
+        if not found:
+            sets = np.zeros((len(queries), 0), np.int64)
+        else:
+            sets = find(self.index, rows, z_q, found, self.merging, among)
+        return [self._told(*each, k, among) for each in zip(sets, rows, z_q)]
+
+    def per_direction(self, query: str, n: int = 3, k: int = 10, seed: int = 0, allowed: Filter = None) -> pd.DataFrame:
+        """The n nearest contents of each of k directions, unmerged: direction, rank (from 0), id, title, distance.
+
+        Fewer than n where `allowed` leaves fewer. Raises ValueError as `search` does, and for n below 1 or above the
+        number of contents.
+        """
+        n = whole("n", n, 1, len(self.index), "there are no more contents")
+        rows, among = self.directions([query], k, seed)[0], self._among(allowed)
+        n = n if among is None else min(n, len(among))
+        ids, distance = self.index.search(rows, n, among) if n else np.zeros((2, k, 0), np.int64)
+        place = {"direction": np.repeat(np.arange(k), n), "rank": np.tile(np.arange(n), k), "id": ids.ravel()}
+        return pd.DataFrame(place | {"title": [self.titles[i] for i in ids.ravel()], "distance": distance.ravel()})
+
+    def directions(self, queries: Sequence[str], k: int, seed: int = 0) -> np.ndarray:
+        """k retrieval directions of each query: (n, k, d), unit norm. A query's do not depend on those beside it.
+
+        Raises ValueError as `search` does.
+        """
+        return self._pointing(self.encode(queries), k, seed)
+
+    def _pointing(self, z_q: np.ndarray, k: int, seed: int) -> np.ndarray:
+        most = f"the retriever was trained for {self.slots} directions over {len(self.index)} contents"
+        k = whole("k", k, 1, min(self.slots, len(self.index)), most)
+        if not len(z_q):
+            return np.zeros((0, k, self.encoder.d), np.float32)
+        return directions(self.denoiser, z_q, k, self.slots, self.sampling, seed, alike=True)
+
+    def encode(self, queries: Sequence[str]) -> np.ndarray:
+        """e_text of queries, (n, d), unit norm. Raises ValueError as `search` does."""
+        for query in queries:
+            _require_text(query)
+        with self._alone:  # a tokenizer must not be asked by two threads at once
+            z_q = self.encoder.text(list(queries))
+            if len(self.encoder.sentence.memory) > REMEMBERED:
+                self.encoder.sentence.memory.clear()
+        return z_q
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (n, d) of contents that are texts, for an index of your own; ValueError for one without any text."""
+        for text in texts:
+            _require_text(text)
+        with self._alone:
+            return self.encoder.content(self.encoder.sentence(list(texts)))
+
+    def over(self, index: Searchable, titles: Sequence[str]) -> "FanoutRetriever":
+        """The same retriever upon another database, such as `Index(retriever.embed(texts), retriever.encoder.space)`.
+
+        Raises ValueError as the class does.
+        """
+        parts = self.slots, self.sampling, self.merging
+        return FanoutRetriever(self.encoder, self.denoiser, index, titles, *parts)
+
+    def _among(self, allowed: Filter) -> np.ndarray | None:
+        """The ids that may be found, each once; None: all."""
+        if allowed is None:
+            return None
+        if callable(allowed):
+            return np.array([i for i, title in enumerate(self.titles) if allowed(i, title)], np.int64)
+        ids = sorted({whole("an allowed id", i, 0, len(self.titles) - 1, "no other content is there") for i in allowed})
+        return np.array(ids, np.int64)
+
+    def _told(self, ids: np.ndarray, rows: np.ndarray, z_q: np.ndarray, k: int, among: np.ndarray | None):
+        asked, names = np.concatenate([z_q[None], rows]), ["query", *map(str, range(k))]
+        deep = max(1, min(k, len(self.index) if among is None else len(among)))
+        near = self.index.search(asked, deep, among)[0] if len(ids) else np.zeros((1 + k, 0), np.int64)
+        by = (near[None] == ids[:, None, None]).any(2)  # (k, 1 + k)
+        cosine = self.index.take(ids) @ asked.T
+        columns = {"id": ids, "title": [self.titles[i] for i in ids], "cosine": cosine[:, 0]}
+        columns["direction"] = cosine[:, 1:].argmax(1)
+        columns["distance"] = np.sqrt(np.clip(2 - 2 * cosine[:, 1:].max(1), 0, 4))
+        columns["found_by"] = [", ".join(name for name, at in zip(names, row) if at) for row in by]
+        found = pd.DataFrame(columns)
+        found.attrs = {"merging": self.merging.rule, "query_weight": self.merging.query_weight}
+        if len(ids) < k:
+            found.attrs["short"] = f"{len(ids)} of {k}: the filter leaves no more"
+        return found
+
+    def save_pretrained(self, folder: str | Path, record: str | Path = "", **options) -> str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """All that `from_pretrained` needs, and a model card. Replaces a retriever in the folder.
+
+        `record`: a folder of results, such as results/cpu/sample, whose scores and claims the card shows from then on,
+        also where it is pushed to the hub. Further `options` are those of the hub's mixin. An approximate index is
+        saved as its vectors, and loaded exact.
+
+        Raises ValueError if the folder holds other files, for an index whose vectors lie elsewhere, or for a record
+        that is none; nothing that was there is lost.
+        """
+        folder = Path(folder)
+        if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
+            raise ValueError(f"{folder} holds something else than a retriever; name a new folder")
+        if record:
+            self.card = card.written(self._facts(), card.read_record(Path(record)))
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        url = super().save_pretrained(partial, **options)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+        return url
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        if not isinstance(self.index, Index):
+            why = "the index keeps its vectors elsewhere, and a folder holds them"
+            raise ValueError(f"{why}; save the retriever that you built it with, and attach the index with `over`")
+        self.encoder.save(save_directory / "encoder")
+        self.denoiser.save(save_directory / "denoiser")
+        save_file({"vectors": self.index.vectors}, save_directory / "contents.safetensors")
+        pd.DataFrame({"title": self.titles}).to_parquet(save_directory / "contents.parquet")
+        config = RetrieverConfig(slots=self.slots, sampling=self.sampling, merging=self.merging)
+        (save_directory / CONFIG).write_text(config.model_dump_json(indent=1))
+
+    def generate_model_card(self, *args, **kwargs) -> ModelCard:
+        """What the retriever is made of and, where a record was given, how it scored."""
+        return ModelCard(self.card or card.written(self._facts()))
+
+    def _facts(self) -> dict[str, object]:
+        facts: dict[str, object] = {"contents": len(self.index), "d": self.encoder.d, "space": self.encoder.space}
+        facts |= {"slots": self.slots} | self.sampling.model_dump() | self.merging.model_dump()
+        return facts | {"parameters": sum(p.numel() for p in self.denoiser.parameters())}
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, revision: str | None = None, **options) -> "FanoutRetriever":  # pyright: ignore[reportIncompatibleMethodOverride]
+        """What `save_pretrained` wrote: a folder, or the id of a repository on the hub, with the options of its client.
+
+        Raises ValueError without one, or for a file missing, damaged, of another version or run.
+        """
+        where = Path(folder)
+        if not where.exists() and str(folder).count("/") == 1:
+            where = _fetched(str(folder), revision, **options)
+        if not (where / CONFIG).is_file():
+            remedy = "train one with `make reproduce`, or name the folder .../04_diffusion_training/oar"
+            raise ValueError(f"{where} holds no retriever (no {CONFIG}); {remedy}")
+        config = read_json(where / CONFIG, RetrieverConfig)
+        titles = read(where / "contents.parquet", lambda path: pd.read_parquet(path).title.tolist())
+        encoder, denoiser = DualEncoder.load(where / "encoder"), Denoiser.load(where / "denoiser")
+        if denoiser.config.d != encoder.d:
+            what = f"has d={denoiser.config.d}, but encoder/encoder.json d={encoder.d}"
+            raise damaged(where / "denoiser" / "config.json", what)
+        shapes, source = {"vectors": (len(titles), encoder.d)}, "contents.parquet with encoder/encoder.json"
+        (index,) = load_indices(where / "contents.safetensors", shapes, source)
+        found = cls(encoder, denoiser, index, titles, config.slots, config.sampling, config.merging)
+        if (where / CARD).is_file():
+            found.card = read(where / CARD, lambda path: path.read_text(encoding="utf-8"))
+        return found
+
+
+def _fetched(repository: str, revision: str | None, **options) -> Path:
+    try:
+        return Path(snapshot_download(repository, revision=revision, **options))
+    except Exception as error:  # whatever the hub's client makes of a name, of the network or of rights
+        reason = " ".join(str(error).split())
+        what = f"{repository!r} is no folder with a retriever, and the hub gives none by that id ({reason})"
+        raise ValueError(f"{what}; correct the name, or train one with `make reproduce`") from None
+
+
+def _require_text(query: object) -> None:
+    if not isinstance(query, str):
+        raise ValueError(f"the query is {query!r}, which is no text; give it as str")
+    if len(query) > LONGEST:
+        raise ValueError(f"the query has {len(query)} characters: at most {LONGEST} are read; shorten it")
+    kinds = [unicodedata.category(c) for c in query if c not in UNSEEN]
+    if "Cs" in kinds:
+        raise ValueError(f"the query {query!r} holds half a surrogate pair; decode the text that it comes from anew")
+    if not any(kind[0] in "LNPS" for kind in kinds):
+        raise ValueError(f"the query is empty: {query!r} shows no character; give it at least one word")
