@@ -152,6 +152,7 @@ class SynthesisSettings(Section):
     fanouts_per_query: Count
     temperature: Temperature
     slots: Annotated[int, Field(ge=1, le=100)]
+    targets: Literal["contents", "sub_queries"]  # rows of an OAR target; WSCR's are sub-queries
     batch_size: Count
 
 
@@ -165,6 +166,7 @@ class DiffusionSettings(Section):
     sigma_data: Positive
     sigma_min: Positive
     sigma_max: Annotated[Real, Field(ge=1)]  # in standard deviations of the data; sampling starts here
+    neighbours: Natural
     condition_drop: Share
     ema: Share
     peak_lr: Rate

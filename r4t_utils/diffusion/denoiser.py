@@ -20,14 +20,15 @@ from torch import Tensor, nn
 from r4t_utils.diffusion.layers import NOISE_WIDTH, Block, zero
 from r4t_utils.diffusion.schedule import TangentSchedule
 from r4t_utils.machine.checks import read_json, read_tensors
-from r4t_utils.settings import Count, DiffusionSettings, Dropout, Positive, Section
+from r4t_utils.settings import Count, DiffusionSettings, Dropout, Natural, Positive, Section
 
 Part = Tensor | None
 Context = list[tuple[Tensor, Tensor]]  # keys and values for the cross-attention of each block
 
 
 class DenoiserConfig(Section):
-    """Sizes of the denoiser and the noise range it is trained on; defaults are Table 3. Heads must divide hidden."""
+    """Sizes of the denoiser and the noise range it is trained on; defaults are Table 3. Heads must divide hidden.
+    `neighbours`: contents nearest to a query that it sees beside the query; the paper's sees none."""
 
     d: Count = 128
     hidden: Count = 1024
@@ -39,6 +40,7 @@ class DenoiserConfig(Section):
     sigma_data: Positive = 0.088
     sigma_min: Positive = 1e-4
     sigma_max: Positive = 80.0
+    neighbours: Natural = 0
 
     @model_validator(mode="after")
     def _fits(self) -> "DenoiserConfig":
@@ -75,6 +77,8 @@ class Denoiser(nn.Module):
             self.norm = nn.LayerNorm(c.hidden)
             self.rows_out = nn.Linear(c.hidden, c.d)
             zero(self.rows_out)
+            if c.neighbours:  # says which token is the query, and which are contents
+                self.kinds = nn.Parameter(torch.randn(2, c.d) / math.sqrt(c.d))
 
     @classmethod
     def from_settings(cls, d: int, settings: DiffusionSettings, seed: int = 0) -> "Denoiser":
@@ -89,18 +93,24 @@ class Denoiser(nn.Module):
         return data**2 / total, sigma * data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
 
     def context(self, z_q: Tensor, keep: Part = None) -> Context:
-        """What the cross-attention of each block needs from the queries z_q (B, d); the same at every σ.
+        """What the cross-attention of each block needs from the queries z_q (B, d), or (B, 1 + n, d) with the n
+        contents nearest to each behind it; the same at every σ.
 
-        Attention sees two tokens: the query and the learned null token. Where keep (B,) is False the null token stands
-        in for the query as well: the unconditional model of classifier-free guidance. Tokens of unit length are scaled
-        by sqrt(d) to unit variance, as c_in scales the rows: smaller ones are learnt late.
+        Attention sees these tokens and the learned null token. Where keep (B,) is False the null token stands in for
+        each of them: the unconditional model of classifier-free guidance. Tokens of unit length are scaled by sqrt(d)
+        to unit variance, as c_in scales the rows: smaller ones are learnt late.
         """
-        if z_q.ndim != 2 or z_q.shape[1] != self.config.d:
-            raise ValueError(f"z_q has shape {tuple(z_q.shape)}: must be (B, {self.config.d})")
-        null = self.null.expand_as(z_q)
+        tokens = z_q[:, None] if z_q.ndim == 2 else z_q
+        if tokens.ndim != 3 or tokens.shape[2] != self.config.d or not tokens.shape[1]:
+            raise ValueError(
+                f"z_q has shape {tuple(z_q.shape)}: must be (B, {self.config.d}) or (B, n, {self.config.d})"
+            )
+        if self.config.neighbours:
+            tokens = tokens + self.kinds[[0] + [1] * (tokens.shape[1] - 1)]
+        null = self.null.expand_as(tokens[:, :1])
         if keep is not None:
-            z_q = torch.where(keep[:, None], z_q, null)
-        tokens = torch.stack([z_q, null], dim=1) * math.sqrt(self.config.d)
+            tokens = torch.where(keep[:, None, None], tokens, null)
+        tokens = torch.cat([tokens, null], dim=1) * math.sqrt(self.config.d)
         return [block.cross.fold(tokens) for block in self.blocks]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
 
     def forward(
@@ -109,11 +119,12 @@ class Denoiser(nn.Module):
         """The denoised sets (B, L, d).
 
         Z: noisy sets (B, L, d). sigma: noise levels (B,), or one level for all, of shape ().
-        z_q: queries (B, d), with keep (B,) saying which are not dropped; or their `context`. ValueError for others.
+        z_q: queries (B, d), or (B, 1 + n, d) as in `context`, with keep (B,) saying which are not dropped; or their
+        `context`. ValueError for others.
         """
         sigma = torch.as_tensor(sigma, dtype=Z.dtype, device=Z.device)
         if context is None:
-            if Z.ndim != 3 or z_q is None or z_q.shape != Z[:, 0].shape:
+            if Z.ndim != 3 or z_q is None or (*z_q.shape[:1], *z_q.shape[-1:]) != (len(Z), Z.shape[2]):
                 found = f"Z has shape {tuple(Z.shape)} and z_q {z_q if z_q is None else tuple(z_q.shape)}"
                 raise ValueError(f"{found}: must be (B, L, {self.config.d}) and (B, {self.config.d})")
             context = self.context(z_q, keep)

@@ -6,17 +6,40 @@ import torch
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.samplers import How, sample
 from r4t_utils.machine.checks import whole
+from r4t_utils.space.index import Searchable
 
 
 def directions(
-    denoiser: Denoiser, z_q: np.ndarray, k: int, L: int, how: How, seed: int, alike: bool = False
+    denoiser: Denoiser,
+    z_q: np.ndarray,
+    index: Searchable,
+    k: int,
+    L: int,
+    how: How,
+    seed: int,
+    allowed: np.ndarray | None = None,
+    alike: bool = False,
 ) -> np.ndarray:
     """k of the L rows that the denoiser emits at once (rows are exchangeable), unit norm: z_q (n, d) -> (n, k, d).
 
-    `alike`: each query has the noise that it would have alone. Raises ValueError for k outside 1..L, or a seed outside
+    `index`, with `allowed`: where the contents nearest to a query are looked for, if the denoiser sees any. `alike`:
+    each query has the noise that it would have alone. Raises ValueError for k outside 1..L, or a seed outside
     0..2^64 - 1.
     """
     whole("k", k, 1, L, "a set has no more rows")
     generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**64 - 1))
-    rows = sample(denoiser, z_q, L, how, generator, alike)[:, :k]
+    tokens = with_neighbours(z_q, index, denoiser.config.neighbours, allowed)
+    rows = sample(denoiser, tokens, L, how, generator, alike)[:, :k]
     return torch.nn.functional.normalize(rows, dim=-1).cpu().numpy()
+
+
+def with_neighbours(z_q: np.ndarray, index: Searchable, n: int, allowed: np.ndarray | None = None) -> np.ndarray:
+    """What a denoiser is told of each query: z_q (B, d) and its n nearest contents, nearest first: (B, 1 + n, d).
+
+    Fewer where there are fewer. Raises ValueError for queries that the index refuses.
+    """
+    tokens = np.asarray(z_q)[:, None]
+    n = min(n, len(index) if allowed is None else len(allowed))
+    if not n:
+        return tokens
+    return np.concatenate([tokens, index.take(index.search(z_q, n, allowed)[0])], axis=1)

@@ -52,7 +52,8 @@ def nfe(how: How) -> int:
 def sample(
     denoiser: Denoiser, z_q: Tensor | np.ndarray, L: int, how: How, generator: Randomness = None, alike: bool = False
 ) -> Tensor:
-    """One set of L >= 1 rows for each query of z_q (B, d), drawn from the denoiser with classifier-free guidance.
+    """One set of L >= 1 rows for each query of z_q (B, d), or (B, 1 + n, d) with the contents nearest to each behind
+    it, drawn from the denoiser with classifier-free guidance.
 
     D_w = (1 + w) D(Z; σ, z_q) - w D(Z; σ, null), both from one call on a batch of 2B. With w = 0 the second half is not
     computed. The noise is drawn on the generator's device, so that a CPU generator gives the same noise anywhere. Each
@@ -68,7 +69,7 @@ def sample(
     try:
         B, w = len(z_q), how.guidance
         keep = torch.arange(2 * B if w else B, device=z_q.device) < B
-        context = denoiser.context(z_q.repeat(2, 1) if w else z_q, keep)
+        context = denoiser.context(torch.cat([z_q, z_q]) if w else z_q, keep)
 
         def D(Z: Tensor, sigma: float) -> Tensor:
             if not w:
@@ -82,7 +83,7 @@ def sample(
             noise = torch.randn(drawn, generator=generator, device=place, dtype=z_q.dtype)
             return noise.to(z_q.device).expand(shape)
 
-        noise = randn((B, L, z_q.shape[1]))
+        noise = randn((B, L, z_q.shape[-1]))
         return solve(D, noise, denoiser.schedule, how.sampler, how.sampling_steps, randn)
     finally:
         denoiser.train(was_training)

@@ -30,7 +30,8 @@ def set_loss(denoiser: Denoiser, Z: Tensor, z_q: Tensor, sigma: Tensor, noise: T
 
     Dividing by the size of a set moves no minimum; the best linear guess then scores 1, whatever σ.
 
-    Z: clean sets (B, L, d). z_q (B, d). sigma (B,). noise (B, L, d). keep (B,): queries not dropped.
+    Z: clean sets (B, L, d). z_q (B, d), or (B, 1 + n, d) as in `Denoiser.context`. sigma (B,). noise (B, L, d).
+    keep (B,): queries not dropped.
     """
     error = denoiser(Z + sigma[:, None, None] * noise, sigma, z_q, keep) - Z
     return denoiser.schedule.weight(sigma) * error.square().mean(dim=(1, 2))
@@ -61,7 +62,7 @@ def update_ema(ema: Denoiser, denoiser: Denoiser, decay: float) -> None:
 class PairSampler:
     """Draws uniformly from the data set {(z_q, Z)}: several fan-outs of a query, each query stored once.
 
-    targets: (Q, F, L, d), or (Q, L, d) for one fan-out of each query. z_q: (Q, d).
+    targets: (Q, F, L, d), or (Q, L, d) for one fan-out of each query. z_q: (Q, d), or (Q, 1 + n, d).
     counts: how many of a query's F fan-outs are valid (the first ones), (Q,); all of them if None.
     Raises ValueError for data of other shapes, counts outside 0..F, or no valid fan-out.
     """

@@ -121,7 +121,7 @@ def nearest_training(search: Search, queries: list[str], pairs: Pairs, run: int 
 def diffused(search: Search, queries: list[str], retriever: FanoutRetriever, seed: int) -> Answer:
     """R4T-Diffusion: the retriever's directions, merged by the table's rule."""
     z_q, r = search.encoder.text(queries), retriever
-    return search.along(queries, denoised(r.denoiser, z_q, search.m, r.slots, r.sampling, seed))
+    return search.along(queries, denoised(r.denoiser, z_q, search.index, search.m, r.slots, r.sampling, seed))
 
 
 def best_of_n(

@@ -45,8 +45,9 @@ def synthesise(
 ) -> tuple[Pairs, Counter[str]]:
     """Draw fan-outs for every query and build its targets.
 
-    OAR rows are the embeddings of the retrieved (top-1) collections, WSCR rows those of the sub-queries. Malformed
-    fan-outs are dropped. Where L exceeds k, the missing rows come from the query's next fan-outs.
+    Rows are the embeddings of the sub-queries; in OAR, where ``targets`` is "contents" as in the paper, those of the
+    collections that they retrieve (top-1). Malformed fan-outs are dropped. Where L exceeds k, the missing rows come
+    from the query's next fan-outs.
 
     Returns the pairs, and how many fan-outs were "kept" or dropped, by reason. Raises ValueError where none was kept.
     """
@@ -60,7 +61,7 @@ def synthesise(
     good = [[fanout.queries for fanout in group if not fanout.fault] for group in drawn]
     texts = [sub for group in good for fanout in group for sub in fanout]
     directions = encoder.text(texts, label=f"directions, {task}")
-    if task == "oar":
+    if task == "oar" and s.targets == "contents":
         directions = index.vectors[index.search(directions, 1)[0][:, 0]]
     targets = np.zeros((len(queries), F, L, encoder.d), np.float32)
     counts = np.array([len(group) for group in good], np.int32)

@@ -92,7 +92,7 @@ class FanoutRetriever(ModelHubMixin):
     ) -> list[pd.DataFrame]:
         """What `search` finds for each query, in one pass of the encoder and the denoiser."""
         among, z_q = self._among(allowed), self.encode(queries)
-        rows, found = self._pointing(z_q, k, seed), min(k, len(self.index) if among is None else len(among))
+        rows, found = self._pointing(z_q, k, seed, among), min(k, len(self.index) if among is None else len(among))
         if not found:
             sets = np.zeros((len(queries), 0), np.int64)
         else:
@@ -106,7 +106,8 @@ class FanoutRetriever(ModelHubMixin):
         number of contents.
         """
         n = whole("n", n, 1, len(self.index), "there are no more contents")
-        rows, among = self.directions([query], k, seed)[0], self._among(allowed)
+        among = self._among(allowed)
+        rows = self._pointing(self.encode([query]), k, seed, among)[0]
         n = n if among is None else min(n, len(among))
         ids, distance = self.index.search(rows, n, among) if n else np.zeros((2, k, 0), np.int64)
         place = {"direction": np.repeat(np.arange(k), n), "rank": np.tile(np.arange(n), k), "id": ids.ravel()}
@@ -119,12 +120,13 @@ class FanoutRetriever(ModelHubMixin):
         """
         return self._pointing(self.encode(queries), k, seed)
 
-    def _pointing(self, z_q: np.ndarray, k: int, seed: int) -> np.ndarray:
+    def _pointing(self, z_q: np.ndarray, k: int, seed: int, among: np.ndarray | None = None) -> np.ndarray:
         most = f"the retriever was trained for {self.slots} directions over {len(self.index)} contents"
         k = whole("k", k, 1, min(self.slots, len(self.index)), most)
         if not len(z_q):
             return np.zeros((0, k, self.encoder.d), np.float32)
-        return directions(self.denoiser, z_q, k, self.slots, self.sampling, seed, alike=True)
+        given = self.denoiser, z_q, self.index, k, self.slots, self.sampling, seed
+        return directions(*given, among, alike=True)
 
     def encode(self, queries: Sequence[str]) -> np.ndarray:
         """e_text of queries, (n, d), unit norm. Raises ValueError as `search` does."""

@@ -198,3 +198,25 @@ def test_noise_levels_are_told_apart():
     features = torch.cat([angles.sin(), angles.cos()], dim=1)
     distances = torch.cdist(features, features) + 10 * torch.eye(60)
     assert distances.min() > 0.5
+
+
+# The contents nearest to a query
+
+
+def test_neighbours_are_a_set_that_is_dropped_with_the_query():
+    config = SMALL.model_copy(update={"neighbours": 3})
+    denoiser, (Z, sigma, z_q) = awake(config), inputs()
+    near = torch.nn.functional.normalize(torch.randn(len(Z), 3, 8, generator=torch.Generator().manual_seed(5)), dim=-1)
+    tokens = torch.cat([z_q[:, None], near], 1)
+    seen = denoiser(Z, sigma, tokens)
+    torch.testing.assert_close(seen, denoiser(Z, sigma, tokens[:, [0, 3, 1, 2]]), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(seen, denoiser(Z, sigma, tokens[:, [1, 0, 2, 3]]), atol=1e-4)  # the query is another kind
+    assert not torch.allclose(seen, denoiser(Z, sigma, z_q), atol=1e-4)
+    dropped = torch.zeros(len(Z), dtype=torch.bool)
+    other = tokens.flip(0)
+    torch.testing.assert_close(denoiser(Z, sigma, tokens, dropped), denoiser(Z, sigma, other, dropped))
+
+
+def test_a_denoiser_without_neighbours_has_no_more_weights_than_the_paper_s():
+    names = set(Denoiser(SMALL).state_dict())
+    assert set(Denoiser(SMALL.model_copy(update={"neighbours": 3})).state_dict()) - names == {"kinds"}
