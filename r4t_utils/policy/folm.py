@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from r4t_utils.machine import progress
 from r4t_utils.machine.device import bf16, device
 from r4t_utils.policy import pretrained, sampling
-from r4t_utils.policy.prompts import FORMAT, INSTRUCTION, SHORT_FORMAT, TASK_TOKEN, Fanout, parse
+from r4t_utils.policy.prompts import FORMAT, INSTRUCTION, SHORT, TASK_TOKEN, Fanout, parse
 from r4t_utils.settings import FolmSettings
 
 if TYPE_CHECKING:
@@ -28,10 +28,8 @@ class Folm:
     def prompt(self, task: str, query: str) -> str:
         if self.tokenizer.chat_template is None:
             return f"{TASK_TOKEN[task]} {query}"
-        form = SHORT_FORMAT if self.settings.warmup_fanouts else FORMAT
-        return self.chat(
-            [{"role": "user", "content": INSTRUCTION[task].format(k=self.settings.k) + form.format(query=query)}]
-        )
+        asked = SHORT[task] if self.settings.warmup_fanouts else INSTRUCTION[task] + FORMAT
+        return self.chat([{"role": "user", "content": asked.format(k=self.settings.k, query=query)}])
 
     def chat(self, messages: list[dict[str, str]]) -> str:
         """The messages as the model was taught to read them, up to where its answer begins; thinking is off."""

@@ -11,6 +11,7 @@ import numpy as np
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import INSTRUCTION, frame, matching_key
 
+TEMPERATURE = 0.5  # of its own words: at the temperature of a fan-out a model of this size loses its thread
 WORDS = 8  # of a sub-query in a lesson, at most: every token costs time in all that follows
 LINES = "\nWrite one query per line and nothing else.\n\nRequest: {query}"
 EXAMPLES = {  # subjects that no corpus here is about
@@ -43,7 +44,7 @@ def lessons(
     for task, given in queries.items():
         asked = [given[i] for i in rng.permutation(len(given))[: number // len(queries)]]
         prompts = [_conversation(policy, task, query) for query in asked for _ in range(samples)]
-        answers = policy.complete(prompts, policy.settings.temperature, seed, label=f"its own words, {task}")
+        answers = policy.complete(prompts, TEMPERATURE, seed, label=f"its own words, {task}")
         for i, query in enumerate(asked):
             said = _different("\n".join(answers[i * samples : (i + 1) * samples]).splitlines())
             if len(said) >= k:

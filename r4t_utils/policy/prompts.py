@@ -24,8 +24,12 @@ FORMAT = (
     "\nThink inside <think></think> first. Then give the queries as a JSON list of strings, in this form: "
     '<queries>["...", "..."]</queries>\n\nRequest: {query}'
 )
-# A policy that was taught the form answers at once, and numbers its sub-queries.
-SHORT_FORMAT = '\nNumber them as in <queries>{{"1": "...", "2": "..."}}</queries>\n\nRequest: {query}'
+# Of a policy that was taught the form, which then answers at once, numbering its sub-queries. It is short, since every
+# update reads it again, and lessons in the policy's own words, given the instruction above, say what is meant.
+SHORT = {
+    "oar": "Write {k} search queries that each take the request in a direction of its own.\n\nRequest: {query}",
+    "wscr": "Write {k} search queries, each for one item, that make one set for the request.\n\nRequest: {query}",
+}
 
 CLOSE = '"}</queries>'
 NEXT = '", '  # ends a sub-query; the number after it is a token of its own, which a small model gets right more often

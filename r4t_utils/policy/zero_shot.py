@@ -14,7 +14,7 @@ from r4t_utils.policy.small import small_policy
 from r4t_utils.policy.trainer import Watch, checkpointed, train_on, trainer_defaults
 from r4t_utils.settings import FolmSettings
 
-SAMPLES = 4  # answers of a pretrained policy from which a lesson's k sub-queries are put together
+SAMPLES = 2  # answers of a pretrained policy from which a lesson's k sub-queries are put together
 
 
 def zero_shot_policy(

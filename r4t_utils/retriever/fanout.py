@@ -129,7 +129,9 @@ class FanoutRetriever(ModelHubMixin):
         return directions(*given, among, alike=True)
 
     def encode(self, queries: Sequence[str]) -> np.ndarray:
-        """e_text of queries, (n, d), unit norm. Raises ValueError as `search` does."""
+        """e_text of queries, (n, d), unit norm. Raises ValueError as `search` does, and for one text in their place."""
+        if isinstance(queries, str):
+            raise ValueError(f"queries={queries!r} is one text; put it in a list, or ask `search`")
         for query in queries:
             _require_text(query)
         with self._alone:  # a tokenizer must not be asked by two threads at once
@@ -151,7 +153,9 @@ class FanoutRetriever(ModelHubMixin):
         Raises ValueError as the class does.
         """
         parts = self.slots, self.sampling, self.merging
-        return FanoutRetriever(self.encoder, self.denoiser, index, titles, *parts)
+        other = FanoutRetriever(self.encoder, self.denoiser, index, titles, *parts)
+        other._alone = self._alone  # one tokenizer serves both
+        return other
 
     def _among(self, allowed: Filter) -> np.ndarray | None:
         """The ids that may be found, each once; None: all."""

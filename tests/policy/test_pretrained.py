@@ -142,7 +142,7 @@ def test_a_policy_that_is_taught_the_form_is_asked_for_what_it_was_taught(monkey
     assert taught.settings.warmed_up and tiny.settings().folm.warmed_up
     for policy in (taught, whole):
         policy.tokenizer.chat_template = "any"
-    assert '<queries>{"1": "...", "2": "..."}</queries>' in taught.prompt("oar", "boho")
+    assert taught.prompt("oar", "boho").startswith("Write 3 search queries") and "boho" in taught.prompt("wscr", "boho")
     assert "<think>" in whole.prompt("oar", "boho") and "<think>" not in taught.prompt("oar", "boho")
 
 

@@ -156,6 +156,8 @@ def test_many_queries_are_answered_as_each_alone(retriever):
         assert together.drop(columns=["cosine", "distance"]).equals(alone.drop(columns=["cosine", "distance"]))
         np.testing.assert_allclose(together[["cosine", "distance"]], alone[["cosine", "distance"]], atol=1e-4)
     assert retriever.search_many([]) == []
+    with pytest.raises(ValueError, match="queries='hat' is one text; put it in a list"):
+        retriever.search_many("hat")
 
 
 @pytest.mark.parametrize("rule", RULES)
