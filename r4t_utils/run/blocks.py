@@ -25,31 +25,31 @@ MEASURES = {  # of ablations.csv, all times 100
 }
 
 
-def over_seeds(folder: Path) -> list[str]:
+def over_seeds(folder: Path, place: Path) -> list[str]:
     """The claims with their verdicts over seeds."""
     seeds = _json(folder / "manifest.json").get("seeds", {})
     return _claims(folder, list(seeds)) if seeds else ["One seed is recorded, which decides no claim."]
 
 
-def ablations(folder: Path) -> list[str]:
+def ablations(folder: Path, place: Path) -> list[str]:
     """Figure 4 and its claims: figures, verdicts, what every policy measures at its end, and what it says."""
     import pandas as pd
 
-    folder = folder / "ablations"
+    folder, place = folder / "ablations", place / "ablations"
     if not folder.is_dir():
         return ["Not recorded here: `make ablations` trains the policies, and `make record` puts them here."]
     facts, curves = _json(folder / "manifest.json"), pd.read_csv(folder / "ablations.csv")
     last = curves.loc[curves["step"] == curves.groupby("variant")["step"].transform("max")]
     start = curves.loc[curves["step"] == 0].groupby("seed", as_index=False).head(1).assign(variant="zero-shot")
     ends = pd.concat([start, last])
-    lines = [_picture(folder, "ablations"), "", *_claims(folder, facts["seeds"]), ""]
+    lines = [_picture(place, "ablations"), "", *_claims(folder, facts["seeds"]), ""]
     lines += [f"| tuned by | {' | '.join(MEASURES.values())} |", "|---" * (1 + len(MEASURES)) + "|"]
     for variant, rows in ends.groupby("variant", sort=False):
         lines.append(f"| {variant} | {' | '.join(f'{100 * rows[key].mean():.1f}' for key in MEASURES)} |")
     said = pd.read_csv(folder / "ablations_said.csv")
     lines += ["", f"What they say to “{said['asked'].iloc[0]}”, seed {facts['seeds'][0]}:", ""]
     lines += [f"- *{name}*: {text.replace(' | ', '; ')}" for name, text in zip(said["variant"], said["fanout"])]
-    return [*lines, "", _picture(folder, "best_of")]
+    return [*lines, "", _picture(place, "best_of")]
 
 
 def _picture(folder: Path, name: str) -> str:
@@ -60,12 +60,13 @@ def _picture(folder: Path, name: str) -> str:
     return f"![{FIGURES[name].alt}]({Path(place).as_posix()})"
 
 
-def filled(source: str, folder: Path) -> str:
-    """Prose with every block drawn anew from a folder of results."""
+def filled(source: str, folder: Path, place: Path | None = None) -> str:
+    """Prose with every block drawn anew from a folder of results, whose figures it shows from `place`: where the folder
+    will lie, if it does not lie there yet."""
     for name, block in {"seeds": over_seeds, "ablations": ablations}.items():
         marks = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
         if marks.search(source):
-            text = "\n".join(block(folder))
+            text = "\n".join(block(folder, place or folder))
             source = marks.sub(lambda found, text=text: found[1] + text + found[2], source)
     return source
 

@@ -38,7 +38,7 @@ def record(run: Run) -> None:
             notebook = nbformat.reads(notebooks.with_outputs(place, run.executed(stage)), as_version=4)
             for cell in notebook.cells:
                 if cell.cell_type == "markdown":
-                    cell.source = blocks.filled(cell.source, successors[run.recorded])
+                    cell.source = blocks.filled(cell.source, successors[run.recorded], run.recorded)
             files.write_text(successors[place], nbformat.writes(notebook) + "\n")
         files.replace(successors)
     finally:
