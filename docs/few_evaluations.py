@@ -27,7 +27,7 @@ from r4t_utils.settings import Merging
 from r4t_utils.space.database import Database
 from r4t_utils.space.encoder import SentenceEncoder
 
-PAPER = Sampling(sampler="sde", sampling_steps=256, guidance=0.1)
+PAPER = Sampling(**profiles.load("paper").diffusion.model_dump(include={*Sampling.model_fields}))
 WAYS = {"sde, 256 steps, guidance 0.1 (the paper)": PAPER, "sde, 256 steps": PAPER.model_copy(update={"guidance": 0.0})}
 WAYS |= {
     f"{sampler}, {steps} step{'s' if steps > 1 else ''}": Sampling(sampler=sampler, sampling_steps=steps, guidance=0.0)

@@ -5,7 +5,6 @@ nearest to a query or does not; the run's judge says on validation queries what 
 query, noise, a re-ranker and the policies themselves.
 """
 
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from r4t_utils.evaluation.methods import Search
 from r4t_utils.machine.device import device, fix_threads, side_by_side
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.set_reward import SetReward
-from r4t_utils.run import profiles
+from r4t_utils.run import manifest, profiles
 from r4t_utils.settings import Merging, Settings
 from r4t_utils.space.database import Database
 from r4t_utils.space.encoder import SentenceEncoder
@@ -90,7 +89,7 @@ def measured(run: Path, which: str) -> dict[str, np.ndarray]:
     """Alignment, subtopic recall and quality per validation query, of a row's sets merged with the query's own list and
     of the fan-out alone; the keys are "merged alignment", "alone quality" and so on."""
     settings = profiles.load("cpu")
-    lesson, seed = Lesson(run, settings), _seed(run)
+    lesson, seed = Lesson(run, settings), (manifest.read(run / "02_rl_fanout") or {})["seed"]
     held = lesson.database.corpus.queries("oar", "validation")
     queries, oracle = held["query"].tolist(), judge(lesson.database.corpus, SentenceEncoder())
     plain: dict[str, Callable[[], np.ndarray]] = {
@@ -115,10 +114,6 @@ def measured(run: Path, which: str) -> dict[str, np.ndarray]:
         values = {"alignment": scores["alignment"], "recall": scores["diversity"], "quality": quality(scores)}
         found |= {f"{way} {key}": value for key, value in values.items()}
     return found | {"group": held["group"].to_numpy()}
-
-
-def _seed(run: Path) -> int:
-    return int(re.sub(r"\D", "", run.name) or 0)
 
 
 def main(runs: list[Path]) -> None:

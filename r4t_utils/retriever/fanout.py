@@ -93,11 +93,12 @@ class FanoutRetriever(ModelHubMixin):
         """What `search` finds for each query, in one pass of the encoder and the denoiser."""
         among, z_q = self._among(allowed), self.encode(queries)
         rows, found = self._pointing(z_q, k, seed, among), min(k, len(self.index) if among is None else len(among))
-        if not found:
-            sets = np.zeros((len(queries), 0), np.int64)
-        else:
+        asked, n = np.concatenate([z_q[:, None], rows], axis=1), len(z_q)  # (n, 1 + k, d)
+        sets, near = np.zeros((n, found), np.int64), np.zeros((n, 1 + k, found), np.int64)
+        if sets.size:
             sets = find(self.index, rows, z_q, found, self.merging, among)
-        return [self._told(*each, k, among) for each in zip(sets, rows, z_q)]
+            near = self.index.search(asked.reshape(-1, self.encoder.d), found, among)[0].reshape(near.shape)
+        return [self._told(*each, k) for each in zip(sets, near, asked, self.index.take(sets))]
 
     def per_direction(self, query: str, n: int = 3, k: int = 10, seed: int = 0, allowed: Filter = None) -> pd.DataFrame:
         """The n nearest contents of each of k directions, unmerged: direction, rank (from 0), id, title, distance.
@@ -166,12 +167,12 @@ class FanoutRetriever(ModelHubMixin):
         ids = sorted({whole("an allowed id", i, 0, len(self.titles) - 1, "no other content is there") for i in allowed})
         return np.array(ids, np.int64)
 
-    def _told(self, ids: np.ndarray, rows: np.ndarray, z_q: np.ndarray, k: int, among: np.ndarray | None):
-        asked, names = np.concatenate([z_q[None], rows]), ["query", *map(str, range(k))]
-        deep = max(1, min(k, len(self.index) if among is None else len(among)))
-        near = self.index.search(asked, deep, among)[0] if len(ids) else np.zeros((1 + k, 0), np.int64)
-        by = (near[None] == ids[:, None, None]).any(2)  # (k, 1 + k)
-        cosine = self.index.take(ids) @ asked.T
+    def _told(self, ids: np.ndarray, near: np.ndarray, asked: np.ndarray, vectors: np.ndarray, k: int) -> pd.DataFrame:
+        """One set, ids (m,) of contents with their vectors (m, d), given what the query and its k directions asked
+        (1 + k, d) find nearest, near (1 + k, m)."""
+        names = ["query", *map(str, range(k))]
+        by = (near[None] == ids[:, None, None]).any(2)  # (m, 1 + k)
+        cosine = vectors @ asked.T
         columns = {"id": ids, "title": [self.titles[i] for i in ids], "cosine": cosine[:, 0]}
         columns["direction"] = cosine[:, 1:].argmax(1)
         columns["distance"] = np.sqrt(np.clip(2 - 2 * cosine[:, 1:].max(1), 0, 4))

@@ -78,9 +78,9 @@ class Index:
 
 
 class Approximate(Index):
-    """The same, searched approximately, which is faster from some 10^5 contents on: notebook 6 measures both.
+    """The same, searched approximately, for databases that take too long to be searched exactly.
 
-    hnsw: a graph of neighbours; fast, and a fifth more memory than the vectors at d = 128 (NEIGHBOURS edges each).
+    hnsw: a graph of neighbours; fast, and takes half the vectors' memory again at d = 128 (2 NEIGHBOURS edges each).
     ivf: about 4 sqrt(n) lists by nearest centroid, of which a share of PROBED is looked through; built faster.
 
     What a search misses is looked for exactly where a filter leaves the graph or the lists too few results.
