@@ -121,7 +121,7 @@ def main(runs: list[Path]) -> None:
         for way in ("merged", "alone"):
             means = [100 * all_of[f"{way} {key}"].mean() for key in ("alignment", "recall", "quality")]
             cells.append("{:.1f} / {:.1f} = {:.1f}".format(*means))
-        cells.append(f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]")
+        cells.append(gain.hundredths)
         cells += [f"{all_of[key].mean():.2f}" for key in ("distance", "different", "cosine of rows", "energy")]
         slowest = np.mean([found[first]["seconds"][0] for found in each])
         cells.append(f"{all_of['seconds'].mean() / slowest:.3f}")

@@ -86,8 +86,7 @@ def main(run: Path, k: int = 10) -> None:
         scores, value = scored(ids())
         gain = paired_difference(value, base, 2000, 0, groups)
         means = [100 * float(x.mean()) for x in (scores["alignment"], scores["diversity"], value)]
-        interval = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-        print(f"| {name} | {' | '.join(f'{x:.1f}' for x in means)} | {interval} |")
+        print(f"| {name} | {' | '.join(f'{x:.1f}' for x in means)} | {gain.hundredths} |")
 
 
 if __name__ == "__main__":

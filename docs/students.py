@@ -134,7 +134,7 @@ def main(runs: list[Path]) -> None:
             means = [100 * each[row][f"{way} {key}"].mean() for key in ("alignment", "recall", "quality")]
             gain = intervals.difference(each[row][f"{way} quality"], noise[f"{way} quality"], 2000, 0, groups).interval
             cells.append("{:.1f} / {:.1f} = {:.1f}".format(*means))
-            cells.append(f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]")
+            cells.append(gain.hundredths)
         print(f"| {' | '.join(cells)} |")
 
 

@@ -33,6 +33,11 @@ class Interval(NamedTuple):
     high: float
     n: int
 
+    @property
+    def hundredths(self) -> str:
+        """A difference as tables tell it, such as "+1.2 [-0.3, +2.7]"."""
+        return f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
 
 class Bootstrap(NamedTuple):
     """A statistic with its value in every resample, `draws` (n_boot,); of n queries (or timings) and so many seeds."""

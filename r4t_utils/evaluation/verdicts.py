@@ -141,7 +141,7 @@ def _part(test: Test, found: Bootstrap) -> dict:
     if test.kind == "ratio":
         ours = f"{i.mean:.2f}x [{i.low:.2f}, {i.high:.2f}]"
     else:
-        ours = f"{100 * i.mean:+.1f} [{100 * i.low:+.1f}, {100 * i.high:+.1f}]"
+        ours = i.hundredths
     texts = {"test": test.name, "paper": _paper_text(test), "ours": f"{test.label or test.score} {ours}"}
     rule = {"threshold": test.threshold, "threshold_is_ours": test.ours, "decides": test.decides}
     return {**texts, **i._asdict(), **rule, "verdict": verdict(i.low, i.high, test.threshold)}
