@@ -1,6 +1,6 @@
-"""Draws a figure from recorded results alone: its CSV files, the common style, and a small PNG with alt text.
+"""Draws a figure from recorded results alone: its files, the common style, and a small PNG with alt text.
 
-`python -m r4t_utils.evaluation.drawing results/cpu/sample ...` draws every figure whose CSV files the folders hold.
+`python -m r4t_utils.evaluation.drawing results/cpu/sample ...` draws every figure whose files the folders hold.
 """
 
 import io
@@ -17,7 +17,7 @@ import seaborn as sns
 from IPython.display import Image
 from matplotlib.figure import Figure
 
-from r4t_utils.evaluation import figures
+from r4t_utils.evaluation import figures, verdicts
 
 STYLE = {
     **sns.axes_style("whitegrid"),
@@ -34,11 +34,14 @@ STYLE = {
 }
 
 
+WIDTH = 770  # pixels in which a figure of 7 inches is shown
+
+
 class Entry(NamedTuple):
-    """A figure's function and the files that its arguments are read from."""
+    """A figure's function and the files that its arguments are read from: tables, or claims.json with its verdicts."""
 
     function: Callable[..., Figure]
-    csvs: tuple[str, ...]
+    files: tuple[str, ...]
 
     @property
     def alt(self) -> str:
@@ -52,6 +55,7 @@ FIGURES = {
     "diffusion_loss": Entry(figures.diffusion_loss, ("diffusion_loss.csv", "diffusion_loss_by_sigma.csv")),
     "diffusion_progress": Entry(figures.diffusion_progress, ("diffusion_progress.csv",)),
     "results": Entry(figures.results, ("metrics.csv",)),
+    "claims": Entry(figures.claims, ("claims.json",)),
     "ladder": Entry(figures.ladder, ("ladder.csv",)),
     "ablations": Entry(figures.ablations, ("ablations.csv",)),
     "best_of": Entry(figures.best_of, ("best_of.csv",)),
@@ -70,35 +74,40 @@ class Drawn(Image):
 def _png(figure: Figure) -> bytes:
     """The figure in at most 256 colours, a third of the size; equal figures give equal bytes."""
     full, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(full, format="png", dpi=110)  # 770 pixels wide, readable at 700
+    figure.savefig(full, format="png", dpi=220)  # twice WIDTH, for screens with two dots per pixel
     colours = PIL.Image.open(full).convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE)
     colours.save(small, format="png", optimize=True)
     return small.getvalue()
 
 
-def draw(name: str, folder: str | Path) -> Drawn:
-    """Draw figure `name` from the CSV files in `folder`; save it as figures/<name>.png there.
+def _read(path: Path) -> object:
+    """A table, or the verdicts of a folder of results."""
+    return pd.read_csv(path) if path.suffix == ".csv" else verdicts.read(path.parent)
 
-    Raises ValueError for an unknown figure or a missing CSV file.
+
+def draw(name: str, folder: str | Path) -> Drawn:
+    """Draw figure `name` from its files in `folder`; save it as figures/<name>.png there.
+
+    Raises ValueError for an unknown figure or a missing file.
     """
     if name not in FIGURES:
         raise ValueError(f"figure {name!r} is unknown; there are {', '.join(FIGURES)}.")
     entry, folder = FIGURES[name], Path(folder)
-    if missing := [csv for csv in entry.csvs if not (folder / csv).is_file()]:
+    if missing := [file for file in entry.files if not (folder / file).is_file()]:
         raise ValueError(f"figure {name!r} needs {', '.join(missing)} in {folder}; run its stage first.")
     with matplotlib.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
-        png = _png(entry.function(*(pd.read_csv(folder / csv) for csv in entry.csvs)))
+        png = _png(entry.function(*(_read(folder / file) for file in entry.files)))
     target = folder / "figures" / f"{name}.png"
     target.parent.mkdir(exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}.partial")
     partial.write_bytes(png)
     partial.replace(target)
-    return Drawn(data=png, format="png", metadata={"alt": entry.alt})
+    return Drawn(data=png, format="png", width=WIDTH, metadata={"alt": entry.alt})
 
 
 def main(folders: list[str]) -> None:
-    """Draws every figure whose CSV files are in one of the folders; exits with a message where there is none."""
-    found = [(n, Path(f)) for f in folders for n, e in FIGURES.items() if all(Path(f, csv).is_file() for csv in e.csvs)]
+    """Draws every figure whose files are in one of the folders; exits with a message where there is none."""
+    found = [(n, Path(f)) for f in folders for n, e in FIGURES.items() if all(Path(f, x).is_file() for x in e.files)]
     if not found:
         sys.exit(f"{' '.join(folders) or 'no folder'}: no recorded results; run `make reproduce` for that run first")
     for name, folder in found:

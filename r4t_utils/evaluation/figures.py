@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from r4t_utils.evaluation.claims import (
     BEST_OF_5,
     BEST_OF_5_FOLM,
+    CLAIMS,
     DIFFUSION,
     DPP,
     FOLM,
@@ -31,6 +32,7 @@ from r4t_utils.evaluation.claims import (
     XQUAD,
     ZERO_SHOT,
 )
+from r4t_utils.evaluation.verdicts import paper_differences
 
 DASHED = (0, (4, 2))
 _palette = sns.color_palette("colorblind").as_hex()
@@ -47,6 +49,11 @@ COLOURS = {method: colour for colour, _, methods in KINDS.values() for method in
 MARKERS = {method: marker for _, marker, methods in KINDS.values() for method in methods}
 TASKS = {"oar": "OAR", "wscr": "WSCR"}
 TASK_COLOURS = {"oar": _palette[5], "wscr": _palette[9]}
+VERDICTS = {
+    "holds": {"color": _palette[2], "marker": "o"},
+    "does not hold": {"color": _palette[3], "marker": "X"},
+    "undecided": {"color": "0.45", "marker": "o", "fillstyle": "none"},
+}
 RESULT_PANELS = {"oar": ("quality", "alignment", "diversity"), "wscr": ("recall", "hit", "vendi")}
 
 
@@ -186,6 +193,40 @@ def results(frame: pd.DataFrame) -> Figure:
         for kind, (colour, marker, _) in KINDS.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, handletextpad=0.1)
+    return figure
+
+
+def claims(rows: list[dict]) -> Figure:
+    """The claims: what decides each of them, with its 95 % interval, over all seeds. Above: differences in points of
+    100. Below: ratios, on a logarithmic axis. A filled circle holds, a cross does not, a hollow circle is undecided; a
+    diamond is what the paper's numbers give for one of its two policies. To hold, an interval has to lie to the right
+    of the dashed line, which is at nothing gained where no threshold is given."""
+    known = {test.name: test for claim in CLAIMS for test in claim.tests}
+    parts = [(row, known[part["test"]], part) for row in rows for part in row["parts"] if part["decides"]]
+    wide = {kind: [each for each in parts if each[1].kind == kind] for kind in ("difference", "ratio")}
+    heights = [len(shown) + 1 for shown in wide.values()]
+    figure, ((above,), (below,)) = _axes(2, 1, 0.17 * sum(heights) + 1.3, height_ratios=heights)
+    for ax, (kind, shown) in zip((above, below), wide.items()):
+        scale = 100 if kind == "difference" else 1
+        for i, (row, test, part) in enumerate(shown):
+            mean, low, high, threshold = (scale * part[key] for key in ("mean", "low", "high", "threshold"))
+            look = VERDICTS.get(row["verdict"], VERDICTS["undecided"])
+            ax.errorbar(mean, i, xerr=[[mean - low], [high - mean]], markersize=5, capsize=2, linestyle="none", **look)
+            ax.plot([threshold] * 2, [i - 0.5, i + 0.5], color="0.45", linestyle=DASHED, linewidth=1, zorder=0)
+            paper = paper_differences(test)
+            ax.plot(paper, [i] * len(paper), color="0.1", marker="D", markersize=4, fillstyle="none", linestyle="none")
+        names = [f"{row['id']}  {test.label or test.score}" for row, test, _ in shown]
+        ax.set(ylim=(len(shown) - 0.4, -0.6), yticks=range(len(shown)), yticklabels=names)
+        ax.grid(axis="y", visible=False)
+    above.set_xlabel("difference, points of 100")
+    marks = 1, 2, 5, 10, 20, 50
+    below.set(xlabel="ratio", xscale="log", xticks=marks, xticklabels=marks, xlim=(0.75, 60))
+    below.xaxis.set_minor_locator(NullLocator())
+    looks = [Line2D([], [], label=name, linestyle="none", markersize=5, **look) for name, look in VERDICTS.items()]
+    looks.append(
+        Line2D([], [], color="0.1", marker="D", markersize=4, fillstyle="none", linestyle="none", label="paper")
+    )
+    figure.legend(handles=looks, loc="outside lower center", ncols=4, handletextpad=0.1)
     return figure
 
 

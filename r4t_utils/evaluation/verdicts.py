@@ -124,15 +124,26 @@ def _sides(claim: Claim, found: Mapping[str, Bootstrap]) -> tuple[float, float]:
     return max(above), min(1.0, len(below) * min(below))
 
 
-def _paper_text(test: Test) -> str:
-    """The paper's own values for a test, Polyvore, both open policies, in its units; "" where none compares."""
+def paper_differences(test: Test) -> list[float]:
+    """What the paper's Polyvore numbers give for a test: a - b in points, or a / b, for each of its two open policies;
+    for latency the two ends of its range. Empty where none compares."""
     if test.task == "latency":
-        return "{}-{}x".format(*PAPER["latency"]["ratio"])
+        return list(PAPER["latency"]["ratio"])
     if test.task == ABLATED:
-        return ""  # the paper shows curves
+        return []  # the paper shows curves
     a, b = ([paper_value(test.task, m, test.score, p) for p in ("Gemma3-4B", "Qwen3-4B")] for m in (test.a, test.b))
-    each = [f"{x / y:.2f}x" if test.kind == "ratio" else f"{x - y:+.1f}" for x, y in zip(a, b)]
-    return "" if np.isnan(a + b).any() else f"{test.label or test.score} {' and '.join(each)}"
+    return [] if np.isnan(a + b).any() else [x / y if test.kind == "ratio" else x - y for x, y in zip(a, b)]
+
+
+def _paper_text(test: Test) -> str:
+    """`paper_differences` in words; "" where none compares."""
+    each = paper_differences(test)
+    if not each:
+        return ""
+    if test.task == "latency":
+        return "{}-{}x".format(*each)
+    texts = [f"{x:.2f}x" if test.kind == "ratio" else f"{x:+.1f}" for x in each]
+    return f"{test.label or test.score} {' and '.join(texts)}"
 
 
 def _part(test: Test, found: Bootstrap) -> dict:

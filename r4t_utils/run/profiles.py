@@ -4,6 +4,7 @@ The YAML files hold every value, settings.py every rule. A profile that lacks a 
 is an error, as is a value of the wrong type or out of range.
 """
 
+import re
 import shlex
 
 import yaml
@@ -43,6 +44,17 @@ def load(profile: str, overrides: str = "") -> Settings:
         return Settings.model_validate(given)
     except ValidationError as error:
         raise explained(error, file.name) from None
+
+
+def notes(profile: str) -> dict[str, str]:
+    """{"rl.steps": what the profile's file says beside it}, for every setting; "" where it says nothing."""
+    found, section = {}, ""
+    for line in (paths.profiles() / f"{profile}.yaml").read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"(\w+):", line):
+            section = heading[1]
+        elif setting := re.match(r"  (\w+):[^#]*(?:# *(.*))?", line):
+            found[f"{section}.{setting[1]}"] = setting[2] or ""
+    return found
 
 
 def parse(overrides: str) -> dict[str, str]:

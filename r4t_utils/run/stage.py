@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from r4t_utils.machine.device import fix_threads
-from r4t_utils.run import files, manifest, paths
+from r4t_utils.run import files, manifest, paths, profiles
 from r4t_utils.run.code import code_hash
 from r4t_utils.run.run import Run
 from r4t_utils.settings import SECTIONS, Settings, SettingsError
@@ -84,6 +84,10 @@ def declared(settings: Settings, stage: str) -> Declared:
 def declared_dict(settings: Settings, stage: str) -> dict[str, dict]:
     """The same as plain nested dicts, for hashing and recording."""
     return settings.model_dump(mode="json", include=_keys(stage))
+
+
+def _flat(sections: dict[str, dict]) -> dict[str, Any]:
+    return {f"{section}.{key}": value for section, facts in sections.items() for key, value in facts.items()}
 
 
 def problem(stage: str, run: Run) -> str:
@@ -233,12 +237,18 @@ class Stage:
             raise ArtifactError(f"{self.name} is finished; run it from `begin` again to write {name!r}")
 
     def table(self) -> Any:
-        """DataFrame of the settings that this stage declares: section, setting, value."""
+        """The settings that this stage declares, folded: each with its value, that of profile paper, and what it is."""
         import pandas as pd
 
-        sections = declared_dict(self.run.settings, self.name)
-        rows = [(section, key, value) for section, facts in sections.items() for key, value in facts.items()]
-        return pd.DataFrame(rows, columns=["section", "setting", "value"])
+        from r4t_utils.evaluation.tables import show
+
+        here, paper = (_flat(declared_dict(each, self.name)) for each in (self.run.settings, profiles.load("paper")))
+        meanings = profiles.notes("paper")
+        rows = [(name, value, paper[name], meanings[name]) for name, value in here.items()]
+        where = f"profile {self.run.profile}, data {self.run.label}, seed {self.seed}"
+        other = sum(value != paper[name] for name, value in here.items())
+        fold = f"Settings: {where}; {other} of {len(here)} differ from the paper's profile (click to see all)"
+        return show(pd.DataFrame(rows, columns=["setting", "here", "paper", "note on the paper's"]), fold=fold)
 
     def finish(self, **summary: Any) -> None:
         """Writes the manifest with a `summary` of numbers, publishes files and results, and says what was written."""

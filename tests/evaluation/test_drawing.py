@@ -1,6 +1,7 @@
 """Figures from made-up results files: drawn, small, repeatable, with alt text that reaches the notebook."""
 
 import io
+import json
 
 import matplotlib.colors as colours
 import nbformat
@@ -14,6 +15,22 @@ from nbconvert import HTMLExporter
 from r4t_utils.evaluation import claims, drawing, figures, ladder
 
 STEPS = range(0, 100, 10)
+SAID = "holds", "does not hold", "undecided"
+
+
+def judged():
+    """Made-up verdicts of every claim, as `verdicts.table` gives them."""
+    return [
+        {"id": claim.id, "alone": SAID[i % 3], "verdict": SAID[i % 3]}
+        | {
+            "parts": [
+                {"test": test.name, "mean": 0.03 + i, "low": i, "high": 0.05 + i}
+                | {"threshold": test.threshold, "decides": test.decides}
+                for test in claim.tests
+            ]
+        }
+        for i, claim in enumerate(claims.CLAIMS)
+    ]
 
 
 def tables():
@@ -120,6 +137,7 @@ def tables():
 def folder(tmp_path):
     for name, frame in tables().items():
         frame.to_csv(tmp_path / name, index=False)
+    (tmp_path / "claims.json").write_text(json.dumps(judged()))
     return tmp_path
 
 
@@ -128,9 +146,9 @@ def test_each_figure_is_small_repeatable_and_described(name, folder):
     first = drawing.draw(name, folder).data
     saved = (folder / "figures" / f"{name}.png").read_bytes()
     assert saved == first == drawing.draw(name, folder).data
-    assert len(first) < 80_000
+    assert len(first) < 160_000
     image = PIL.Image.open(io.BytesIO(first)).convert("RGB")
-    assert image.width <= 780
+    assert image.width == pytest.approx(2 * drawing.WIDTH, abs=2)
     # A grid and text alone have few colourful pixels; data in the palette has more.
     saturation = np.ptp(np.asarray(image, int), axis=2)
     assert (saturation > 60).sum() > 300
@@ -176,6 +194,21 @@ def test_results_puts_every_score_where_it_belongs():
     assert sorted(figures.ROWS) == sorted(claims.METHODS)
 
 
+def test_claims_show_what_decides_them_with_its_verdict_and_the_papers_numbers():
+    figure = drawing.FIGURES["claims"].function(judged())
+    shown = [label.get_text().split()[0] for ax in figure.axes for label in ax.get_yticklabels()]
+    deciding = [(claim, test) for claim in claims.CLAIMS for test in claim.tests if test.decides]
+    assert sorted(shown) == sorted(claim.id for claim, _ in deciding)
+    below = figure.axes[1]
+    assert [label.get_text() for label in below.get_yticklabels()] == [
+        f"{claim.id}  {test.label or test.score}" for claim, test in deciding if test.kind == "ratio"
+    ]
+    assert [container.lines[0].get_marker() for container in below.containers] == ["o", "o", "X", "o"]  # C4, C4, C5, C9
+    papers = [line for line in below.lines if line.get_marker() == "D"]
+    np.testing.assert_allclose(papers[2].get_xdata(), [2.82, 2.07], atol=0.01)
+    np.testing.assert_allclose(papers[3].get_xdata(), [12, 20])
+
+
 def test_latency_ratio_is_policy_over_diffusion():
     figure = drawing.FIGURES["latency"].function(tables()["latency.csv"])
     ratio = figure.axes[1].lines[0]
@@ -199,7 +232,7 @@ def test_figures_draw_what_there_is_of_one_task_and_two_steps():
     """The smallest profile records little; a figure must not need more."""
     for name, entry in drawing.FIGURES.items():
         assert name == entry.function.__name__
-        frames = [tables()[csv] for csv in entry.csvs]
+        frames = [judged()[:1] if file == "claims.json" else tables()[file] for file in entry.files]
         frames = [f[f.task == "oar"] if "task" in f else f for f in frames]
         frames = [f[f.step <= 10] if "step" in f else f for f in frames]
         assert entry.function(*frames).axes, name

@@ -1,5 +1,4 @@
 import math
-import re
 
 import pytest
 from hypothesis import given
@@ -14,9 +13,13 @@ from r4t_utils.settings import SECTIONS, SettingsError
 def test_each_profile_loads_and_comments_every_setting(name):
     settings = profiles.load(name)
     assert list(settings.model_dump()) == list(SECTIONS)
-    lines = (paths.profiles() / f"{name}.yaml").read_text().splitlines()
-    bare = [line for line in lines if line.startswith("  ") and not re.search(r"  # \S", line)]
-    assert not bare
+    notes = profiles.notes(name)
+    assert list(notes) == [f"{section}.{key}" for section, found in settings.model_dump().items() for key in found]
+    assert all(notes.values())
+
+
+def test_a_note_is_what_the_file_says_beside_the_setting():
+    assert profiles.notes("paper")["rl.clip"] == "epsilon of Eq. 8"
 
 
 def test_paper_profile_is_table_3():

@@ -66,7 +66,9 @@ def test_a_finished_stage_is_complete_and_can_be_read(made):
 def test_finish_counts_what_it_wrote_and_table_lists_settings(folders, capsys):
     run = begin(FIRST)
     run.path("a.json").write_bytes(b"x" * 1500)
-    assert "n_outfits" in set(run.table().setting)
+    line, heading, *rows = repr(run.table()).splitlines()
+    assert line.startswith("Settings: profile smoke, data sample, seed 0; ") and "differ from the paper's" in line
+    assert any(row.split()[:3] == ["corpus.n_outfits", str(run.settings.corpus.n_outfits), "21888"] for row in rows)
     run.finish()
     assert capsys.readouterr().out == f"{FIRST}: 1 file for the next notebooks, 0 tables for readers\n"
     with pytest.raises(ArtifactError, match="finished"):
