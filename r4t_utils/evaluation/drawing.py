@@ -17,7 +17,7 @@ import seaborn as sns
 from IPython.display import Image
 from matplotlib.figure import Figure
 
-from r4t_utils.evaluation import figures, verdicts
+from r4t_utils.evaluation import figures, training_figures, verdicts
 
 STYLE = {
     **sns.axes_style("whitegrid"),
@@ -49,15 +49,15 @@ class Entry(NamedTuple):
 
 
 FIGURES = {
-    "encoder_prefixes": Entry(figures.encoder_prefixes, ("encoder_prefixes.csv",)),
-    "rl_curves": Entry(figures.rl_curves, ("rl_curves.csv",)),
-    "reward_components": Entry(figures.reward_components, ("rl_curves.csv",)),
-    "diffusion_loss": Entry(figures.diffusion_loss, ("diffusion_loss.csv", "diffusion_loss_by_sigma.csv")),
-    "diffusion_progress": Entry(figures.diffusion_progress, ("diffusion_progress.csv",)),
+    "encoder_prefixes": Entry(training_figures.encoder_prefixes, ("encoder_prefixes.csv",)),
+    "rl_curves": Entry(training_figures.rl_curves, ("rl_curves.csv",)),
+    "reward_components": Entry(training_figures.reward_components, ("rl_curves.csv",)),
+    "diffusion_loss": Entry(training_figures.diffusion_loss, ("diffusion_loss.csv", "diffusion_loss_by_sigma.csv")),
+    "diffusion_progress": Entry(training_figures.diffusion_progress, ("diffusion_progress.csv",)),
     "results": Entry(figures.results, ("metrics.csv",)),
     "claims": Entry(figures.claims, ("claims.json",)),
     "ladder": Entry(figures.ladder, ("ladder.csv",)),
-    "ablations": Entry(figures.ablations, ("ablations.csv",)),
+    "ablations": Entry(training_figures.ablations, ("ablations.csv",)),
     "best_of": Entry(figures.best_of, ("best_of.csv",)),
     "latency": Entry(figures.latency, ("latency.csv",)),
 }

@@ -28,7 +28,8 @@ def show(table: pd.DataFrame, best: Sequence[str] = (), digits: int = 1, fold: s
     """A table for readers.
 
     table: an index with a name becomes a column, any other is dropped; columns `low` and `high` become one.
-    best: columns of which the highest number is bold. digits: of a column whose numbers are not all whole.
+    best: columns of which the highest number is bold. digits: of a column whose numbers are not all whole; a number
+    from 1,000 on has none.
     fold: a line of text, behind which a page hides the table. Raises ValueError for a column of `best` that is missing.
     """
     if missing := [name for name in best if name not in table]:
@@ -52,7 +53,7 @@ def _texts(column: pd.Series, digits: int) -> list[str]:
     if not is_numeric_dtype(column) or column.dtype == bool:
         return [NONE if _missing(value) else html.escape(str(value), quote=False) for value in column]
     whole = (column.dropna() % 1 == 0).all()
-    return [NONE if pd.isna(value) else f"{value:,.{0 if whole else digits}f}" for value in column]
+    return [NONE if pd.isna(x) else f"{x:,.{0 if whole or abs(x) >= 1000 else digits}f}" for x in column]
 
 
 def _missing(value: Any) -> bool:

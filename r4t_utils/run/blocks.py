@@ -1,5 +1,5 @@
-"""What `make record` writes between the marks of a notebook's prose, ``<!-- NAME -->`` ... ``<!-- end NAME -->``, from
-a folder of recorded results."""
+"""What `make record` writes between the marks of a notebook's prose, ``<!-- NAME STAGE -->`` ... ``<!-- end NAME -->``,
+from a folder of recorded results. STAGE is there where a block is about one stage."""
 
 import json
 import os
@@ -25,13 +25,22 @@ MEASURES = {  # of ablations.csv, all times 100
 }
 
 
-def over_seeds(folder: Path, place: Path) -> list[str]:
+def cost(folder: Path, place: Path, stage: str) -> list[str]:
+    """What a stage of the recorded run took."""
+    facts = _json(folder / "manifest.json")["stages"][stage]
+    minutes, gigabytes = facts["seconds"] / 60, facts["peak_memory_mb"] / 1000
+    return [f"The recorded run of this notebook took {minutes:.1f} minutes and {gigabytes:.1f} GB of memory."]
+
+
+def over_seeds(folder: Path, place: Path, stage: str) -> list[str]:
     """The claims with their verdicts over seeds."""
     seeds = _json(folder / "manifest.json").get("seeds", {})
-    return _claims(folder, list(seeds)) if seeds else ["One seed is recorded, which decides no claim."]
+    if not seeds:
+        return ["One seed is recorded, which decides no claim."]
+    return [_picture(place, "claims"), "", *_claims(folder, list(seeds))]
 
 
-def ablations(folder: Path, place: Path) -> list[str]:
+def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     """Figure 4 and its claims: figures, verdicts, what every policy measures at its end, and what it says."""
     import pandas as pd
 
@@ -63,11 +72,11 @@ def _picture(folder: Path, name: str) -> str:
 def filled(source: str, folder: Path, place: Path | None = None) -> str:
     """Prose with every block drawn anew from a folder of results, whose figures it shows from `place`: where the folder
     will lie, if it does not lie there yet."""
-    for name, block in {"seeds": over_seeds, "ablations": ablations}.items():
-        marks = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
-        if marks.search(source):
-            text = "\n".join(block(folder, place or folder))
-            source = marks.sub(lambda found, text=text: found[1] + text + found[2], source)
+    for name, block in {"cost": cost, "seeds": over_seeds, "ablations": ablations}.items():
+        marks = re.compile(rf"(<!-- {name}(?: (\w+))? -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
+        if found := marks.search(source):
+            text = "\n".join(block(folder, place or folder, found[2] or ""))
+            source = source[: found.end(1)] + text + source[found.start(3) :]
     return source
 
 

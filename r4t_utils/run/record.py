@@ -17,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 
+from r4t_utils.evaluation import drawing
 from r4t_utils.run import ablations, blocks, command, files, manifest, notebooks, paths, seeds
 from r4t_utils.run.run import Run
 from r4t_utils.run.stage import STAGES, ArtifactError
@@ -79,6 +80,7 @@ def _gather(run: Run, made: dict[str, dict], together: dict, folder: Path) -> No
     told = run.ablations if run.ablations.is_dir() else run.recorded / ablations.FOLDER
     if told.is_dir():  # what was recorded of them stays where this run has none
         shutil.copytree(told, folder / ablations.FOLDER, ignore=shutil.ignore_patterns(ablations.TRIALS))
+    drawing.draw("claims", folder)  # what the stages, the seeds and the ablations decide together
 
 
 def _main(argv: Sequence[str] | None) -> int:

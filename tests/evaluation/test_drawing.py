@@ -12,7 +12,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 from nbconvert import HTMLExporter
 
-from r4t_utils.evaluation import claims, drawing, figures, ladder
+from r4t_utils.evaluation import claims, drawing, figures, ladder, looks
 
 STEPS = range(0, 100, 10)
 SAID = "holds", "does not hold", "undecided"
@@ -35,8 +35,8 @@ def judged():
 
 def tables():
     """Small results files in the recorded columns; WSCR has no reward terms, as in real runs."""
-    wave = {task: 0.5 + 0.1 * np.sin(np.arange(10) + i) for i, task in enumerate(figures.TASKS)}
-    per_step = [(task, step, wave[task][i]) for task in figures.TASKS for i, step in enumerate(STEPS)]
+    wave = {task: 0.5 + 0.1 * np.sin(np.arange(10) + i) for i, task in enumerate(looks.TASKS)}
+    per_step = [(task, step, wave[task][i]) for task in looks.TASKS for i, step in enumerate(STEPS)]
     metrics = [
         (task, method, metric, 20.0 + 9 * i + j)
         for task, names in figures.RESULT_PANELS.items()
@@ -178,20 +178,20 @@ def test_results_puts_every_score_where_it_belongs():
         "WSCR: hit",
         "WSCR: Vendi",
     ]
-    assert [t.get_text() for t in panels["WSCR: recall"].get_yticklabels()] == figures.ROWS
+    assert [t.get_text() for t in panels["WSCR: recall"].get_yticklabels()] == looks.ROWS
     drawn = {}
     for container in panels["WSCR: hit"].containers:
         line = container.lines[0]
         y = int(line.get_ydata()[0])
-        drawn[figures.ROWS[y]] = line.get_xdata()[0]
-        assert colours.same_color(line.get_color(), figures.COLOURS[figures.ROWS[y]])
+        drawn[looks.ROWS[y]] = line.get_xdata()[0]
+        assert colours.same_color(line.get_color(), looks.COLOURS[looks.ROWS[y]])
         interval = container.lines[2][0].get_segments()[0][:, 0]
         assert interval == pytest.approx([line.get_xdata()[0] - 2, line.get_xdata()[0] + 2])
     hit = frame[frame.metric == "hit"].set_index("method")["mean"]
     assert drawn == hit.to_dict()
     plain = [line.get_xdata()[0] for line in panels["WSCR: hit"].lines if line.get_linestyle() == "--"]
     assert plain == [hit["No fan-out"]]
-    assert sorted(figures.ROWS) == sorted(claims.METHODS)
+    assert sorted(looks.ROWS) == sorted(claims.METHODS)
 
 
 def test_claims_show_what_decides_them_with_its_verdict_and_the_papers_numbers():
@@ -239,8 +239,8 @@ def test_figures_draw_what_there_is_of_one_task_and_two_steps():
 
 
 def test_methods_are_told_apart_by_colour_and_by_marker():
-    assert set(figures.COLOURS) == set(figures.MARKERS) == set(claims.METHODS)
-    assert len(set(figures.COLOURS.values())) == len(set(figures.MARKERS.values())) == 5
+    assert set(looks.COLOURS) == set(looks.MARKERS) == set(claims.METHODS)
+    assert len(set(looks.COLOURS.values())) == len(set(looks.MARKERS.values())) == 5
 
 
 def test_bad_input_names_the_value_and_the_rule(tmp_path):

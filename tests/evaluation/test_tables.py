@@ -21,7 +21,7 @@ def test_numbers_have_one_format_and_what_is_missing_says_so():
     table = pd.DataFrame({"minutes": [1.25, 1234.5, np.nan], "n": [252.0, 12000, np.nan], "text": ["a", None, "c"]})
     assert cells(table).astype(str).to_numpy().tolist() == [
         ["1.2", "252", "a"],
-        ["1,234.5", "12,000", "–"],
+        ["1,234", "12,000", "–"],
         ["–", "–", "c"],
     ]
     assert ">1.25<" in page(table, digits=2)

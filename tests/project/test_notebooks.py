@@ -4,14 +4,17 @@ import ast
 import copy
 import json
 import re
+import runpy
+from types import SimpleNamespace
 
 import pytest
 import toys
 
-from r4t_utils.run import blocks, notebooks, paths
+from r4t_utils.run import blocks, notebooks, paths, profiles
 from r4t_utils.run.run import DEFAULTS
 from r4t_utils.run.stage import STAGES
 
+pictures = SimpleNamespace(**runpy.run_path(str(paths.ROOT / "docs" / "pictures.py")))
 FOUND = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 MACHINE = re.compile(rf"/(home|root|tmp|Users)/|site-packages|{re.escape(str(paths.ROOT))}")
 
@@ -68,6 +71,14 @@ def faults(notebook: dict, size: int) -> list[str]:
         ),
         "three prose cells for five code cells": len(prose) >= 0.6 * len(code),
         "no folder of the machine in an output": not MACHINE.search(text),
+        "tables by show": not re.search(r"class=.{1,3}dataframe", text),
+        "nothing cut off": not re.search(r"\.\.\.</t[dh]>|>\.\.\.<", text),
+        "an equation or a picture in prose": any(re.search(r"\$\$|!\[", source(c)) for c in prose),
+        "a way on to the next notebook": ".ipynb)" in source(cells[0]),
+        "something to try": any(source(c).startswith("**Try this.**") for c in prose),
+        "three sentences of what we found": any(
+            len(re.findall(r"[.!?](?:\s|$)", source(c))) >= 3 for c in prose if "**What we found.**" in source(c)
+        ),
         "less than 1 MB": size < 1_000_000,
     }
     return [rule for rule, holds in rules.items() if not holds]
@@ -79,7 +90,7 @@ def test_there_are_exactly_the_six():
 
 def test_what_notebooks_tell_of_recorded_results_is_what_is_recorded():
     told = [source(c) for path in FOUND for c in notebooks.read(path).cells if c["cell_type"] == "markdown"]
-    assert sum("<!-- end " in text for text in told) == 2
+    assert sum(text.count("<!-- end ") for text in told) == len(STAGES) + 2  # what each cost, the seeds, the ablations
     assert [blocks.filled(text, paths.ROOT / "results/cpu/sample") for text in told] == told
 
 
@@ -113,6 +124,22 @@ def test_symbols_mean_what_they_mean_in_the_paper(path):
             assert all(re.search(symbols[name], value) for value in values), f"{name} = {values}"
 
 
+@pytest.mark.parametrize("path", [*FOUND, paths.ROOT / "README.md"], ids=lambda p: p.stem)
+def test_every_command_with_settings_is_one_that_would_start(path):
+    text = path.read_text() if path.suffix == ".md" else "\n".join(map(source, notebooks.read(path).cells))
+    given = re.findall(r'`make [^`]*SET="([^`]*)"`', text)
+    assert given
+    for overrides in given:
+        profiles.load("cpu", overrides)
+
+
+def test_a_notebook_opens_with_its_stage_lit():
+    for i, path in enumerate(FOUND):
+        picture = paths.ROOT / "docs" / "pictures" / f"{path.stem}.svg"
+        assert f"](../docs/pictures/{picture.name})" in source(notebooks.read(path).cells[0])
+        assert picture.read_text(encoding="utf-8") == pictures.pipeline(i)
+
+
 @pytest.fixture
 def good():
     figure = {
@@ -129,8 +156,13 @@ def good():
     ]
     for count, (cell, outputs) in enumerate(zip(code, ([], [figure], [printed]), strict=True), 1):
         cell.update(execution_count=count, outputs=outputs)
-    prose = [{"cell_type": "markdown", "id": n, "metadata": {}, "source": "![a map](map.png)"} for n in "xy"]
-    return toys.notebook([prose[0], *code, prose[1]])
+    told = (
+        "![a map](map.png)\n[next](2.ipynb)",
+        "**What we found.** It holds. It costs little. More is open.",
+        "**Try this.**",
+    )
+    prose = [{"cell_type": "markdown", "id": f"x{i}", "metadata": {}, "source": text} for i, text in enumerate(told)]
+    return toys.notebook([prose[0], *code, *prose[1:]])
 
 
 def test_a_good_notebook_has_no_faults(good):
@@ -180,7 +212,19 @@ def edit(cell, **changes):
         ),
         (edit(0, source="![](map.png)"), "alt text for images in prose"),
         (edit(0, source='<img src="map.png">'), "alt text for images in prose"),
-        (lambda n: n["cells"].pop(0), "three prose cells for five code cells"),
+        (lambda n: [n["cells"].pop() for _ in "ab"], "three prose cells for five code cells"),
+        (
+            edit(2, outputs=[{"output_type": "display_data", "data": {"text/html": "<table class='dataframe'>"}}]),
+            "tables by show",
+        ),
+        (
+            edit(2, outputs=[{"output_type": "display_data", "data": {"text/html": "<td>a long ...</td>"}}]),
+            "nothing cut off",
+        ),
+        (edit(0, source="[next](2.ipynb)"), "an equation or a picture in prose"),
+        (edit(0, source="![a map](map.png)"), "a way on to the next notebook"),
+        (edit(5, source="**What we found.** Nothing."), "something to try"),
+        (edit(4, source="**What we found.** Nothing. At all."), "three sentences of what we found"),
         (
             edit(2, outputs=[{"output_type": "stream", "text": "/home/somebody/x"}]),
             "no folder of the machine in an output",

@@ -64,7 +64,7 @@ def test_record_keeps_tables_figures_manifest_and_the_default_runs_outputs(ran, 
     paths.notebook(FIRST).write_text(json.dumps(edited))
     assert record.main([]) == 0
     found = sorted(str(p.relative_to(run.recorded)) for p in run.recorded.rglob("*") if p.is_file())
-    assert found == ["claims.json", "figures/a.png", "manifest.json", "toy.json"]
+    assert found == ["claims.json", "figures/a.png", "figures/claims.png", "manifest.json", "toy.json"]
     assert list(json.loads((run.recorded / "manifest.json").read_text())["stages"]) == [FIRST, SCORED]
     for stage in (FIRST, SCORED):
         assert notebooks.was_run(paths.notebook(stage))
@@ -169,8 +169,9 @@ def test_the_recorded_notebook_has_the_verdicts_over_seeds_where_it_marks_a_plac
     assert told().splitlines()[3] == "One seed is recorded, which decides no claim." and "So it is." in told()
     assert together(monkeypatch, 0, 1, 2) == 0
     lines = told().splitlines()
-    assert lines[3] == "| | claim | seeds 0, 1, 2 | verdict |" and lines[-1] == "So it is."
-    assert lines[5] == "| C2 | Best of five wins. | +1 | **holds** |"
+    assert lines[3].startswith("![The claims: ") and lines[3].endswith("results/cpu/sample/figures/claims.png)")
+    assert lines[5] == "| | claim | seeds 0, 1, 2 | verdict |" and lines[-1] == "So it is."
+    assert lines[7] == "| C2 | Best of five wins. | +1 | **holds** |"
 
 
 def test_a_table_over_seeds_that_have_changed_is_not_recorded(ran, monkeypatch, capsys):

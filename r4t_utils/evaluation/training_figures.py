@@ -1,0 +1,132 @@
+"""Figures of training, as functions of the data frames of their CSV files; a docstring is an alt text."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from r4t_utils.evaluation.looks import DASHED, PALETTE, TASK_COLOURS, TASKS, by_task, subplots
+
+
+def _curve(ax: Axes, rows: pd.DataFrame, column: str, ticks: int) -> None:
+    """One task's column over the steps, in the task's colour."""
+    ax.plot(rows.step, rows[column], color=TASK_COLOURS[rows.task.iloc[0]])
+    ax.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def encoder_prefixes(frame: pd.DataFrame) -> Figure:
+    """Recall at 10 of the encoder for its prefixes of the embedding, one line a kind of query, with 95 % intervals:
+    how much of the retrieval quality each shorter prefix keeps."""
+    figure, ((ax,),) = subplots(1, 1, 2.7)
+    for i, (query, rows) in enumerate(frame.groupby("query", sort=False)):
+        bars = np.abs(rows[["low", "high"]].T.to_numpy() - rows.recall_at_10.to_numpy())
+        look = {"color": PALETTE[i], "marker": "os^Dv"[i % 5], "markersize": 5, "capsize": 2}
+        ax.errorbar(rows.prefix, rows.recall_at_10, bars, label=query, **look)
+    kept = sorted(frame.prefix.unique())
+    ax.set_xscale("log", base=2)
+    ax.set(xticks=kept, xticklabels=kept, xlabel="dimensions kept (prefix of the unit vector)", ylabel="recall@10")
+    ax.legend(title="query", loc="center left", title_fontsize=8)
+    return figure
+
+
+def rl_curves(frame: pd.DataFrame) -> Figure:
+    """RL training, a row of panels for each task, over update steps: mean reward with a band of one standard
+    deviation, entropy of the policy, share of clipped tokens, and share of well-formed fan-outs."""
+    tasks = by_task(frame.sort_values("step"))
+    figure, axes = subplots(len(tasks), 4, 1.75 * len(tasks) + 0.3, sharex="row")
+    for ax, title in zip(axes[0], ("reward", "entropy (nats)", "clipped share", "well-formed share")):
+        ax.set_title(title)
+    for row, (task, curve) in zip(axes, tasks.items()):
+        for ax, column in zip(row, ("reward", "entropy", "clipped", "well_formed")):
+            _curve(ax, curve, column, 4)
+        low, high = curve.reward - curve.reward_std, curve.reward + curve.reward_std
+        row[0].fill_between(curve.step, low, high, color=TASK_COLOURS[task], alpha=0.25, linewidth=0)
+        row[0].set_ylabel(TASKS[task], fontweight="bold")
+        row[2].set_ylim(-0.02, max(0.2, 1.1 * curve.clipped.max()))
+        row[3].set_ylim(min(0.8, curve.well_formed.min() - 0.02), 1.02)
+    figure.supxlabel("update step", fontsize=9)
+    return figure
+
+
+def reward_components(frame: pd.DataFrame) -> Figure:
+    """The three terms of the OAR reward over update steps, each on its own scale: groundedness, diversity (Vendi score
+    of the representatives) and alignment with the query."""
+    figure, axes = subplots(1, 3, 2.1, sharex=True)
+    titles = {"ground": "groundedness (Eq. 3)", "div": "diversity: Vendi (Eq. 2)", "align": "alignment (Eq. 4)"}
+    curve = by_task(frame)["oar"].sort_values("step")
+    for ax, (column, title) in zip(axes[0], titles.items()):
+        _curve(ax, curve, column, 5)
+        ax.set_title(title)
+    figure.supxlabel("update step", fontsize=9)
+    return figure
+
+
+def diffusion_loss(loss: pd.DataFrame, by_sigma: pd.DataFrame) -> Figure:
+    """Left: training loss of the set-diffusion model over steps, one line a task. Right: its loss at each noise level
+    sigma, on a logarithmic axis, for several moments of training (pale: early)."""
+    tasks = by_task(by_sigma)
+    figure, axes = subplots(1, 1 + len(tasks), 2.6)
+    ax, *right = axes[0]
+    for task, rows in by_task(loss).items():
+        ax.plot(rows.step, rows.loss, color=TASK_COLOURS[task], label=TASKS[task])
+    ax.set(title="training loss", xlabel="step", ylabel="loss (Eq. 9)")
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.legend()
+    for ax, (task, rows) in zip(right, tasks.items()):
+        steps = sorted(rows.step.unique())
+        steps = [steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, 5).round().astype(int))]
+        for step, shade in zip(steps, sns.color_palette("crest", len(steps)).as_hex()):
+            line = rows.loc[rows.step == step].sort_values("sigma")
+            ax.plot(line.sigma, line.loss, color=shade, label=f"{step:,}")
+        ax.set(title=f"{TASKS[task]}: loss by noise level", xlabel="noise level σ", xscale="log")
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.legend(title="step", title_fontsize=8, handlelength=1.2, labelspacing=0.25)
+    return figure
+
+
+def diffusion_progress(frame: pd.DataFrame) -> Figure:
+    """Samples over diffusion training, one line a task. Left: mean distance of a generated row to its nearest content.
+    Right: Vendi score of a generated set. Dashed lines: the same for the training targets."""
+    tasks = by_task(frame.sort_values("step"))
+    figure, axes = subplots(1, 2, 2.6)
+    dots = {"marker": "o", "markersize": 3.5}
+    titles = {"distance": "distance of a row to the database", "vendi": "Vendi score of a set"}
+    for ax, (column, title) in zip(axes[0], titles.items()):
+        for task, rows in tasks.items():
+            ax.plot(rows.step, rows[column], color=TASK_COLOURS[task], **dots)
+            ax.axhline(rows[f"data_{column}"].iloc[-1], color=TASK_COLOURS[task], linestyle=DASHED, lw=1)
+        ax.set(title=title, xlabel="training step", ylim=(0, None))
+    handles = [Line2D([], [], color=TASK_COLOURS[task], label=TASKS[task], **dots) for task in tasks]
+    handles.append(Line2D([], [], color="0.45", linestyle=DASHED, linewidth=1, label="training targets"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def ablations(frame: pd.DataFrame) -> Figure:
+    """What each part of the reward does: policies over training, means over fixed validation queries and seeds, with a
+    band from the lowest to the highest seed. Columns: groundedness, diversity (Vendi / k) and alignment, the terms of
+    the reward; the share of nearest contents that differ; and the judge's quality. Rows: which terms are rewarded, by
+    which weights, of which policy, on which scale. The numbers are in ablations.csv."""
+    panels = {"ground": "groundedness", "div": "diversity", "align": "alignment", "contents": "different contents"}
+    panels |= {"quality": "judge: quality"}
+    questions = dict.fromkeys(q for each in frame.questions.unique() for q in each.split(", "))
+    figure = Figure(figsize=(7, 2.2 * len(questions)), layout="constrained")
+    for part, question in zip(figure.subfigures(len(questions), 1, squeeze=False)[:, 0], questions):
+        own = frame[[question in each.split(", ") for each in frame.questions]]
+        axes = part.subplots(1, len(panels))
+        for colour, (variant, lines) in zip(PALETTE, own.groupby("variant", sort=False)):
+            for ax, (column, title) in zip(axes, panels.items()):
+                seeds = lines.pivot(index="step", columns="seed", values=column)
+                ax.plot(seeds.index, seeds.mean(axis=1), color=colour, label=variant)
+                ax.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+                ax.set_title(title, fontsize=8)
+                ax.tick_params(labelsize=7)
+                ax.yaxis.set_major_locator(MaxNLocator(4))
+        axes[0].set_ylabel(question, fontweight="bold")
+        part.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
+    figure.supxlabel("update step", fontsize=9)
+    return figure
