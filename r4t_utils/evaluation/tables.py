@@ -65,11 +65,12 @@ def _heading(name: str) -> str:
 
 
 def _page(shown: pd.DataFrame, numeric: set[str], fold: str) -> str:
-    """HTML without styles, which some sites drop; attributes that they keep say how cells are aligned."""
-    side = {name: "right" if name in numeric else "left" for name in shown}
-    heads = "".join(f'<th align="{side[name]}">{html.escape(_heading(name))}</th>' for name in shown)
+    """HTML that says twice how cells are aligned: some pages overrule the attribute, and some drop the style."""
+    sides = {name: "right" if name in numeric else "left" for name in shown}
+    side = {name: f'align="{where}" style="text-align: {where}"' for name, where in sides.items()}
+    heads = "".join(f'<th {side[name]}>{html.escape(_heading(name))}</th>' for name in shown)
     rows = (
-        "".join(f'<td align="{side[name]}">{text}</td>' for name, text in zip(shown, row))
+        "".join(f'<td {side[name]}>{text}</td>' for name, text in zip(shown, row))
         for row in shown.itertuples(index=False)
     )
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
