@@ -1,4 +1,4 @@
-"""Draws the pipeline once for each notebook, with its stage lit: `python docs/pictures.py` writes docs/pictures/."""
+"""Draws the pipeline, and once more for each notebook with its stage lit: `python docs/pictures.py`."""
 
 from html import escape
 from pathlib import Path
@@ -12,8 +12,8 @@ HANDED_ON = "database", "policy", "(z_q, Z)", "retriever", ""  # between a stage
 WIDTH, HEIGHT, BOX, GAP = 770, 74, 94, 36
 
 
-def pipeline(lit: int) -> str:
-    """The six stages as an SVG, of which number `lit` (0..5) is filled. It brings its own light background."""
+def pipeline(lit: int | None = None) -> str:
+    """The six stages as an SVG, of which number `lit` (0..5), if any, is filled. It brings its own light background."""
     drawn = []
     for i, name in enumerate(NAMES):
         x = 13 + i * (BOX + GAP)
@@ -30,14 +30,15 @@ def pipeline(lit: int) -> str:
                 drawn.append(
                     f'<text x="{(start + end) / 2:g}" y="15" fill="#555555" font-size="10">{HANDED_ON[i]}</text>'
                 )
-    label = f"The six stages in a row; number {lit + 1}, {NAMES[lit]}, is lit."
+    label = "The six stages in a row" + ("." if lit is None else f"; number {lit + 1}, {NAMES[lit]}, is lit.")
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     head += f' role="img" aria-label="{label}" font-family="sans-serif" font-size="11" text-anchor="middle">'
     return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#f6f8fa"/>', *drawn, "</svg>\n"])
 
 
 def main() -> None:
-    """Writes a picture for each stage."""
+    """Writes the pictures."""
+    write_text(PICTURES / "pipeline.svg", pipeline())
     for i, stage in enumerate(STAGES):
         write_text(PICTURES / f"{stage}.svg", pipeline(i))
 

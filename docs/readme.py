@@ -19,22 +19,34 @@ RUNS = {
     "real outfits": ("cpu", "polyvore-subset"),
 }
 NONE = "not recorded"
+SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?"}
 
 
 def claims_block(runs: Mapping[str, Path]) -> str:
-    """The claims table: one claim per line, with the paper's value, and each run's verdict with its interval.
+    """The claims: a line each, and a sign for each run's verdict. A claim that fewer than three seeds leave undecided
+    says beside it what they would say alone."""
+    table = _by_claim(runs)
+    lines = [f"| | claim | {' | '.join(table)} |", "|---|---" + "|:-:" * len(runs) + "|"]
+    for claim in CLAIMS:
+        signs = " | ".join(_sign(found.get(claim.id)) for found in table.values())
+        lines.append(f"| {claim.id} | {claim.text} | {signs} |")
+    return "\n".join(lines)
 
-    Where fewer than three seeds leave a claim undecided, what they say alone stands beside it. The heading has the
-    number of seeds.
-    """
-    table = {heading: {row["id"]: row for row in verdicts.read(folder)} for heading, folder in runs.items()}
+
+def intervals_block(runs: Mapping[str, Path]) -> str:
+    """The same claims with the paper's value and each run's interval. The heading has the number of seeds."""
+    table = _by_claim(runs)
     headings = [f"{heading} ({_seeds(found)}) [95 %]" for heading, found in table.items()]
-    lines = [f"| | claim | paper | {' | '.join(headings)} |", "|---" * (3 + len(runs)) + "|"]
+    lines = [f"| | paper | {' | '.join(headings)} |", "|---" * (2 + len(runs)) + "|"]
     for claim in CLAIMS:
         rows = [found.get(claim.id) for found in table.values()]
         paper = next((row["paper"] for row in rows if row), "")
-        lines.append(f"| {claim.id} | {claim.text} | {paper} | {' | '.join(map(_cell, rows))} |")
+        lines.append(f"| {claim.id} | {paper} | {' | '.join(row['ours'] if row else NONE for row in rows)} |")
     return "\n".join(lines)
+
+
+def _by_claim(runs: Mapping[str, Path]) -> dict[str, dict[str, dict]]:
+    return {heading: {row["id"]: row for row in verdicts.read(folder)} for heading, folder in runs.items()}
 
 
 def _seeds(found: Mapping[str, dict]) -> str:
@@ -42,11 +54,33 @@ def _seeds(found: Mapping[str, dict]) -> str:
     return f"{most} seed{'' if most == 1 else 's'}" if most else NONE
 
 
-def _cell(row: Mapping | None) -> str:
+def _sign(row: Mapping | None) -> str:
     if row is None:
         return NONE
-    alone = "" if row["alone"] == row["verdict"] else f" ({row['seeds']} of 3 seeds; by itself: {row['alone']})"
-    return f"**{row['verdict']}**{alone}: {row['ours']}"
+    sign = SIGNS.get(row["verdict"], "–")
+    return sign if row["alone"] == row["verdict"] else f"{sign} ({SIGNS[row['alone']]} by {row['seeds']} seed)"
+
+
+def runs_block(runs: Mapping[str, Path]) -> str:
+    """Where every number comes from: the command, the machine, the commit, and the time that one seed took."""
+    lines = ["| results | command | seeds | machine | commit | minutes per seed |", "|---|---|---|---|---|---|"]
+    for heading, folder in runs.items():
+        if not (folder / "manifest.json").is_file():
+            continue
+        facts = _json(folder / "manifest.json")
+        stages = list(facts["stages"].values())
+        seeds, data = (
+            facts.get("seeds", {}),
+            "" if facts["dataset"] == "sample" else f" DATASET={facts['dataset']} DATA_DIR=...",
+        )
+        command = f'make seeds{data} SEEDS="{" ".join(seeds)}"' if seeds else f"make reproduce{data}"
+        hardware, commits = stages[0]["hardware"], sorted({stage["commit"][:7] for stage in stages})
+        machine = f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['gpu'] or hardware['torch']}"
+        minutes = sum(stage["seconds"] for stage in stages) / 60
+        where = f"[{heading}](results/{facts['profile']}/{facts['label']})"
+        cells = where, f"`{command}`", str(len(seeds) or 1), machine, ", ".join(commits), f"{minutes:.1f}"
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def cost_block(runs: Mapping[str, Path]) -> str:
@@ -67,7 +101,7 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-BLOCKS = {"claims": claims_block, "cost": cost_block}
+BLOCKS = {"claims": claims_block, "intervals": intervals_block, "runs": runs_block, "cost": cost_block}
 
 
 def filled(text: str, runs: Mapping[str, Path]) -> str:

@@ -68,9 +68,9 @@ def _page(shown: pd.DataFrame, numeric: set[str], fold: str) -> str:
     """HTML that says twice how cells are aligned: some pages overrule the attribute, and some drop the style."""
     sides = {name: "right" if name in numeric else "left" for name in shown}
     side = {name: f'align="{where}" style="text-align: {where}"' for name, where in sides.items()}
-    heads = "".join(f'<th {side[name]}>{html.escape(_heading(name))}</th>' for name in shown)
+    heads = "".join(f"<th {side[name]}>{html.escape(_heading(name))}</th>" for name in shown)
     rows = (
-        "".join(f'<td {side[name]}>{text}</td>' for name, text in zip(shown, row))
+        "".join(f"<td {side[name]}>{text}</td>" for name, text in zip(shown, row))
         for row in shown.itertuples(index=False)
     )
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)

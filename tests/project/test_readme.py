@@ -42,13 +42,15 @@ def test_the_verdicts_that_another_machine_should_find_are_clear():
     assert {found[name]["verdict"] for name in REPRODUCED} <= {"holds", "does not hold"}
 
 
-def write(folder, alone="holds", **changes):
+def write(folder, alone="holds", seeds=3, **changes):
     """A recorded run with one claim and its costs."""
-    row = {"id": "C2", "paper": "+2", "ours": "+1 [+0, +2]", "seeds": 3, "alone": alone, "verdict": alone} | changes
+    row = {"id": "C2", "paper": "+2", "ours": "+1 [+0, +2]", "seeds": seeds, "alone": alone, "verdict": alone} | changes
     folder.mkdir()
     (folder / "claims.json").write_text(json.dumps([row]))
-    stages = {stage: {"seconds": 60, "peak_memory_mb": 9} for stage in STAGES}
-    (folder / "manifest.json").write_text(json.dumps({"stages": stages}))
+    hardware = {"cpu": "Some", "cores": 2, "gpu": None, "torch": "AVX512"}
+    stages = {s: {"seconds": 60, "peak_memory_mb": 9, "hardware": hardware, "commit": "c0ffee1234"} for s in STAGES}
+    facts = {"profile": "cpu", "label": folder.name, "dataset": "perspectrum", "stages": stages}
+    (folder / "manifest.json").write_text(json.dumps(facts | ({"seeds": {"0": {}, "4": {}}} if seeds > 1 else {})))
 
 
 def test_a_claim_has_a_column_per_data_set_recorded_or_not(tmp_path):
@@ -56,11 +58,38 @@ def test_a_claim_has_a_column_per_data_set_recorded_or_not(tmp_path):
     write(tmp_path / "b", seeds=1, verdict="undecided")
     runs = {name: tmp_path / name for name in "abc"}
     head, _, *lines = readme.claims_block(runs).splitlines()
-    assert "| a (3 seeds) [95 %] | b (1 seed) [95 %] | c (not recorded) [95 %] |" in head
-    assert len(lines) == len(CLAIMS)
-    said = "**holds**: +1 [+0, +2] | **undecided** (1 of 3 seeds; by itself: holds): +1 [+0, +2] | not recorded |"
-    assert lines[1].endswith(f"| +2 | {said}") and lines[0].endswith("not recorded | not recorded | not recorded |")
+    assert head == "| | claim | a | b | c |" and len(lines) == len(CLAIMS)
+    assert lines[1].endswith("| ✓ | ? (✓ by 1 seed) | not recorded |")
+    assert lines[0].endswith("| not recorded | not recorded | not recorded |")
+    head, _, *lines = readme.intervals_block(runs).splitlines()
+    assert head == "| | paper | a (3 seeds) [95 %] | b (1 seed) [95 %] | c (not recorded) [95 %] |"
+    assert lines[1] == "| C2 | +2 | +1 [+0, +2] | +1 [+0, +2] | not recorded |"
     assert readme.cost_block(runs).splitlines()[-1] == "| all | 6.0 | 9 | 6.0 | 9 |"
+
+
+def test_every_number_has_its_command_machine_and_commit(tmp_path):
+    write(tmp_path / "a")
+    write(tmp_path / "b", seeds=1)
+    _, _, *lines = readme.runs_block({name: tmp_path / name for name in "abc"}).splitlines()
+    assert lines == [
+        "| [a](results/cpu/a) | `make seeds DATASET=perspectrum DATA_DIR=... "
+        'SEEDS="0 4"` | 2 | Some, 2 cores, AVX512 | c0ffee1 | 6.0 |',
+        "| [b](results/cpu/b) | `make reproduce DATASET=perspectrum DATA_DIR=...` "
+        "| 1 | Some, 2 cores, AVX512 | c0ffee1 | 6.0 |",
+    ]
+
+
+def test_the_first_screen_is_short_and_every_link_leads_somewhere():
+    assert len(README.splitlines()) < 200
+    texts = [
+        paths.ROOT / "README.md",
+        *paths.ROOT.glob("docs/*.md"),
+        *paths.ROOT.glob("*.md"),
+        paths.ROOT / "results/LOG.md",
+    ]
+    for path in texts:
+        for link in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
+            assert link.startswith(("http", "mailto")) or (path.parent / link).exists(), f"{path.name}: {link}"
 
 
 def test_a_missing_block_is_an_error():
