@@ -36,7 +36,7 @@ SCRATCH = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	JUPYTER_RUNTIME_DIR="$$scratch/runtime" IPYTHONDIR="$$scratch/ipython" MPLCONFIGDIR="$$scratch/matplotlib" \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup reproduce $(STAGES) seeds ablations compare record figures readme quick test lint lab clean distclean
+.PHONY: help setup reproduce $(STAGES) seeds ablations compare record figures readme docs quick test lint lab clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -50,6 +50,7 @@ help:
 	@echo 'make record      keep a fresh run: tables and figures in results/, outputs of the default run in notebooks/'
 	@echo 'make figures     draw the figures from recorded results, without training'
 	@echo 'make readme      draw the tables of README.md from recorded results'
+	@echo 'make docs        build the site from what is recorded, in artifacts/site/html'
 	@echo 'make quick       unit tests without any training, in parallel: under a minute'
 	@echo 'make test        all unit tests, then the six notebooks from scratch in a scratch folder'
 	@echo 'make lint        format, style and types'
@@ -97,6 +98,9 @@ figures: setup
 
 readme: setup
 	@$(PY) docs/readme.py
+
+docs: setup
+	@$(PY) docs/site/build.py
 
 quick: setup
 	@$(SCRATCH) && $(PY) -m pytest tests -m 'not training' -n 2 --dist loadfile --quiet

@@ -60,7 +60,7 @@ def test_the_lock_pins_exactly_once_and_names_no_place_to_get_things_from():
 def test_the_lock_lists_direct_dependencies_first():
     ours, tools, *_ = (part.splitlines()[1:] for part in "\n".join(LOCK).split("\n\n# what ")[1:])
     named = [sorted(line.split("==")[0] for line in part if line) for part in (ours, tools)]
-    late = {canonicalize_name(Requirement(text).name) for text in EXTRAS["test"] + EXTRAS["lint"]}
+    late = {canonicalize_name(Requirement(text).name) for text in EXTRAS["test"] + EXTRAS["lint"] + EXTRAS["docs"]}
     assert named == [sorted(DIRECT.keys() - late), sorted(late)]
 
 
@@ -96,7 +96,7 @@ def test_the_lock_holds_what_its_packages_ask_for_and_nothing_else():
 def test_every_import_is_a_declared_dependency():
     providers = metadata.packages_distributions()
     declared = DIRECT.keys() | {"packaging"}  # pip and pytest themselves stand on it
-    tools = {canonicalize_name(Requirement(text).name) for text in EXTRAS["test"] + EXTRAS["lint"]}
+    tools = {canonicalize_name(Requirement(text).name) for text in EXTRAS["test"] + EXTRAS["lint"] + EXTRAS["docs"]}
     ours = {"r4t_utils"} | {p.stem for p in (paths.ROOT / "tests").rglob("*.py")}
     for folder, allowed in (("r4t_utils", declared - tools), ("docs", declared - tools), ("tests", declared)):
         for file in (paths.ROOT / folder).rglob("*.py"):

@@ -32,7 +32,7 @@ def _targets() -> set[str]:
 
 
 def test_there_are_workflows():
-    assert WORKFLOWS.keys() == {"checks.yml", "weekly.yml"}
+    assert WORKFLOWS.keys() == {"checks.yml", "site.yml", "weekly.yml"}
     assert {"lint", "quick", "smoke", "hosts"} == _jobs("checks.yml").keys()
 
 
@@ -40,8 +40,9 @@ def test_there_are_workflows():
 def test_a_workflow_may_read_and_ends(name):
     workflow = yaml.safe_load(WORKFLOWS[name].read_text())
     assert workflow["permissions"] == {"contents": "read"} and workflow["concurrency"]["cancel-in-progress"]
-    for job in workflow["jobs"].values():
-        assert job["timeout-minutes"] <= 120 and "permissions" not in job
+    for title, job in workflow["jobs"].items():
+        may = {"pages": "write", "id-token": "write"} if (name, title) == ("site.yml", "publish") else None
+        assert job["timeout-minutes"] <= 120 and job.get("permissions") == may
         used = [step["uses"] for step in job["steps"] if "uses" in step]
         assert used and all(re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in used)
 

@@ -1,0 +1,137 @@
+"""The site: built from what is recorded, complete, readable by everyone, and without a request to anyone."""
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import pytest
+
+from r4t_utils.run import paths
+from r4t_utils.run.stage import STAGES
+
+SCRIPT = paths.ROOT / "docs" / "site" / "build.py"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.training  # starts another Python
+
+
+class Page(HTMLParser):
+    """What a page links to, loads and shows."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.loaded, self.images, self.ids, self.headings, self.language = [], [], [], set(), [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.ids |= {given["id"]} if given.get("id") else set()
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
+        elif tag in ("img", "script") and given.get("src"):
+            self.loaded.append(given["src"])
+            self.images += [given] if tag == "img" else []
+        elif tag == "link" and given.get("href") and given.get("rel") == "stylesheet":
+            self.loaded.append(given["href"])
+        elif tag == "h1":
+            self.headings.append(tag)
+        elif tag == "html":
+            self.language = given.get("lang", "")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    pytest.importorskip("sphinx")
+    folder = tmp_path_factory.mktemp("site")
+    environment = {
+        "PYTHONPATH": str(paths.ROOT),
+        "R4T_ARTIFACTS": str(folder),
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folder),
+    }
+    run = subprocess.run([sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stdout + run.stderr
+    html = folder / "site" / "html"
+    return html, {path.relative_to(html).as_posix(): Page(path.read_text()) for path in html.rglob("*.html")}
+
+
+def test_it_has_a_page_for_each_notebook_document_and_room(site):
+    _, pages = site
+    documents = {
+        "docs/deviations.html",
+        "docs/own_data.html",
+        "results/LOG.html",
+        "CONTRIBUTING.html",
+        "CHANGELOG.html",
+    }
+    rooms = {f"reference/{path.stem}.html" for path in (paths.ROOT / "r4t_utils").glob("[a-z]*") if path.stem[0] != "_"}
+    assert {"index.html", "search.html", *(f"notebooks/{stage}.html" for stage in STAGES)} | documents | rooms <= set(
+        pages
+    )
+    assert "r4t_utils.policy.rewards.vendi" in pages["reference/policy.html"].ids
+
+
+def test_every_link_picture_and_script_is_there(site):
+    html, pages = site
+    for name, page in pages.items():
+        if name.startswith("_"):  # listings of source code
+            continue
+        for link in (*page.links, *page.loaded):
+            if link.startswith(("http", "mailto", "data:")):
+                assert link in page.links, f"{name} loads {link} from elsewhere"
+                continue
+            path, _, anchor = link.split("?")[0].partition("#")
+            target = (html / name).parent / path if path else html / name
+            assert target.resolve().exists(), f"{name}: {link}"
+            other = pages.get(target.resolve().relative_to(html.resolve()).as_posix())
+            assert not anchor or not other or anchor in other.ids, f"{name}: {link}"
+
+
+def test_styles_and_scripts_load_nothing_from_elsewhere(site):
+    html, _ = site
+    for path in html.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(https?:)?//|@import ['\"]?http", path.read_text()), path
+
+
+def test_a_page_is_small_has_one_title_a_language_and_words_for_its_pictures(site):
+    html, pages = site
+    for name, page in pages.items():
+        if name.startswith("_"):
+            continue
+        pictures = [
+            (html / name).parent / image["src"] for image in page.images if not image["src"].startswith("data:")
+        ]
+        assert (html / name).stat().st_size + sum(path.stat().st_size for path in pictures) < 1_500_000, name
+        assert page.language == "en" and page.headings, name
+        assert all(len(image.get("alt") or "") > 5 for image in page.images), name
+
+
+def test_mathematics_is_typeset(site):
+    html, _ = site
+    for stage in ("01_data_curation", "02_rl_fanout", "04_diffusion_training"):
+        text = (html / "notebooks" / f"{stage}.html").read_text()
+        assert text.count('<div class="equation"><math') >= 1 and "$$" not in text
+
+
+@pytest.mark.parametrize("width", [390, 1300])
+def test_a_browser_reports_no_fault(site, width, tmp_path):
+    if BROWSER is None:
+        pytest.skip("no chromium to open the pages with")
+    html, _ = site
+    for name in ("index.html", "notebooks/02_rl_fanout.html"):
+        call = [BROWSER, "--headless", "--no-sandbox", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"]
+        call += [f"--window-size={width},900", "--virtual-time-budget=4000", "--dump-dom", f"file://{html / name}"]
+        run = subprocess.run(call, capture_output=True, text=True, timeout=120)
+        said = [line for line in run.stderr.splitlines() if "CONSOLE" in line and "[PST]: Changed to auto" not in line]
+        assert "</html>" in run.stdout and said == []
+
+
+def test_without_results_it_says_what_to_run(tmp_path, monkeypatch, capsys):
+    build = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setenv("R4T_ARTIFACTS", str(tmp_path / "artifacts"))
+    assert build.main() == 2
+    assert "nothing is recorded; run `make seeds` and `make record` first" in capsys.readouterr().err
