@@ -26,7 +26,7 @@ def claims_block(runs: Mapping[str, Path]) -> str:
     """The claims: a line each, and a sign for each run's verdict. A claim that fewer than three seeds leave undecided
     says beside it what they would say alone."""
     table = _by_claim(runs)
-    lines = [f"| | claim | {' | '.join(table)} |", "|---|---" + "|:-:" * len(runs) + "|"]
+    lines = [f"| id | claim | {' | '.join(table)} |", "|---|---" + "|:-:" * len(runs) + "|"]
     for claim in CLAIMS:
         signs = " | ".join(_sign(found.get(claim.id)) for found in table.values())
         lines.append(f"| {claim.id} | {claim.text} | {signs} |")
@@ -37,7 +37,7 @@ def intervals_block(runs: Mapping[str, Path]) -> str:
     """The same claims with the paper's value and each run's interval. The heading has the number of seeds."""
     table = _by_claim(runs)
     headings = [f"{heading} ({_seeds(found)}) [95 %]" for heading, found in table.items()]
-    lines = [f"| | paper | {' | '.join(headings)} |", "|---" * (2 + len(runs)) + "|"]
+    lines = [f"| id | paper | {' | '.join(headings)} |", "|---" * (2 + len(runs)) + "|"]
     for claim in CLAIMS:
         rows = [found.get(claim.id) for found in table.values()]
         paper = next((row["paper"] for row in rows if row), "")

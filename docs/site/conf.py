@@ -20,11 +20,13 @@ autodoc_mock_imports = ["fastapi", "uvicorn"]  # which cannot be imported as aut
 default_role = "code"
 html_theme = "sphinx_book_theme"
 html_title = project
+html_sidebars = {"**": ["sbt-sidebar-nav.html"]}
 html_theme_options = {
     "show_navbar_depth": 1,
     "use_download_button": False,
     "home_page_in_toc": True,
-    "navbar_persistent": [],  # the sidebar has a search box already
+    "navbar_persistent": [],
+    "article_header_start": ["toggle-primary-sidebar.html", "search-button.html"],
 }
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system
 html_static_path = ["static"]
@@ -41,7 +43,7 @@ def _inline(self, node):
 
 
 def _block(self, node):
-    self.body.append(f'<div class="equation">{convert(node.astext(), display="block")}</div>')
+    self.body.append(f'<div class="equation" tabindex="0">{convert(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 
 

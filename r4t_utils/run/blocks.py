@@ -81,7 +81,7 @@ def filled(source: str, folder: Path, place: Path | None = None) -> str:
 
 
 def _claims(folder: Path, seeds: Sequence[Any]) -> list[str]:
-    lines = [f"| | claim | seeds {', '.join(map(str, seeds))} | verdict |", "|---|---|---|---|"]
+    lines = [f"| id | claim | seeds {', '.join(map(str, seeds))} | verdict |", "|---|---|---|---|"]
     claims = _json(folder / "claims.json")
     return lines + [f"| {row['id']} | {row['claim']} | {row['ours']} | **{row['verdict']}** |" for row in claims]
 

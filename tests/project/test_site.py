@@ -113,7 +113,7 @@ def test_mathematics_is_typeset(site):
     html, _ = site
     for stage in ("01_data_curation", "02_rl_fanout", "04_diffusion_training"):
         text = (html / "notebooks" / f"{stage}.html").read_text()
-        assert text.count('<div class="equation"><math') >= 1 and "$$" not in text
+        assert text.count('<div class="equation" tabindex="0"><math') >= 1 and "$$" not in text
 
 
 @pytest.mark.parametrize("width", [390, 1300])

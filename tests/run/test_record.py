@@ -170,7 +170,7 @@ def test_the_recorded_notebook_has_the_verdicts_over_seeds_where_it_marks_a_plac
     assert together(monkeypatch, 0, 1, 2) == 0
     lines = told().splitlines()
     assert lines[3].startswith("![The claims: ") and lines[3].endswith("results/cpu/sample/figures/claims.png)")
-    assert lines[5] == "| | claim | seeds 0, 1, 2 | verdict |" and lines[-1] == "So it is."
+    assert lines[5] == "| id | claim | seeds 0, 1, 2 | verdict |" and lines[-1] == "So it is."
     assert lines[7] == "| C2 | Best of five wins. | +1 | **holds** |"
 
 
