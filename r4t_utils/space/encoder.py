@@ -94,7 +94,8 @@ class SentenceEncoder:
     @torch.inference_mode()
     def _encode(self, batch: list[str]) -> np.ndarray:
         tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt").to(self.device)
-        states = self.model(**tokens).last_hidden_state
+        with machine.half_products():
+            states = self.model(**tokens).last_hidden_state.float()
         mask = tokens["attention_mask"].unsqueeze(-1)
         return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1).cpu().numpy()
 

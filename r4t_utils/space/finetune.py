@@ -16,6 +16,7 @@ from torch import Tensor
 from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.text import topic_words
 from r4t_utils.machine import progress
+from r4t_utils.machine.device import half_products
 from r4t_utils.settings import EncoderSettings
 from r4t_utils.space.encoder import SentenceEncoder, info_nce
 
@@ -128,8 +129,9 @@ class _Lower:
         chunks = [same[i : i + LOWER_BATCH] for same in alike.values() for i in range(0, len(same), LOWER_BATCH)]
         for chunk in progress.track(chunks, "encode what is tuned on"):
             states = model.embeddings(torch.tensor([rows[i] for i in chunk], device=sentence.device))
-            for layer in below:
-                states = layer(states)
+            with half_products():
+                for layer in below:
+                    states = layer(states)
             self.states.update((texts[i], state) for i, state in zip(chunk, states))
 
     def embed(self, batch: Pairs) -> tuple[Tensor, Tensor]:
@@ -140,9 +142,10 @@ class _Lower:
         pooled = []
         for same in alike.values():
             states = torch.stack([self.states[text] for text in same])
-            for layer in self.sentence.tuned_layers():
-                states = layer(states)
-            pooled.append(states.mean(1))
+            with half_products():
+                for layer in self.sentence.tuned_layers():
+                    states = layer(states)
+            pooled.append(states.float().mean(1))
         vectors = torch.nn.functional.normalize(torch.cat(pooled), dim=-1)
         column = {text: i for i, text in enumerate(text for same in alike.values() for text in same)}
         sides = [[text] for text in batch.texts], batch.contents

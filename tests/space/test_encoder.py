@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from r4t_utils.machine import device as machine
 from r4t_utils.run import profiles
 from r4t_utils.space import encoder as encoders
 from r4t_utils.space.encoder import DualEncoder, SentenceEncoder, collection_embeddings, fit_heads, unit
@@ -58,16 +59,27 @@ def test_sentence_vectors_are_unit_and_mean_something(sentence):
     assert (x @ x[4]).argsort()[-2] == 1  # nearest to the booties after themselves: the ankle boots
 
 
-def test_a_vector_does_not_depend_on_its_batch(sentence):
+@pytest.mark.parametrize("able", [True, False])
+def test_a_vector_does_not_depend_on_its_batch(sentence, monkeypatch, able):
+    monkeypatch.setattr(machine, "bf16", lambda: able)
     together = sentence._encode(TEXTS)
     alone = np.concatenate([sentence._encode([text]) for text in TEXTS])
-    np.testing.assert_allclose(together, alone, atol=2e-6)
+    np.testing.assert_allclose(together, alone, atol=1e-3 if able else 2e-6)
+
+
+def test_products_in_bfloat16_hardly_change_a_vector_and_are_taken_where_the_device_can(sentence, monkeypatch):
+    monkeypatch.setattr(machine, "bf16", lambda: False)
+    full = sentence._encode(TEXTS)
+    monkeypatch.setattr(machine, "bf16", lambda: True)
+    half = sentence._encode(TEXTS)
+    assert full.dtype == half.dtype == np.float32 and not np.array_equal(full, half)
+    assert (full * half).sum(1).min() > 0.9998
 
 
 def test_order_and_repeats_are_those_of_the_call(sentence):
     x = sentence([TEXTS[1], TEXTS[0], TEXTS[1]])
     np.testing.assert_array_equal(x[0], x[2])
-    np.testing.assert_allclose(x, sentence._encode([TEXTS[1], TEXTS[0], TEXTS[1]]), atol=2e-6)
+    np.testing.assert_allclose(x, sentence._encode([TEXTS[1], TEXTS[0], TEXTS[1]]), atol=1e-3)
     assert sentence([]).shape == (0, 384)
 
 
