@@ -49,7 +49,7 @@ help:
 	@echo 'make compare     put the claims of your run, or of its seeds, beside the recorded ones'
 	@echo 'make record      keep a fresh run: tables and figures in results/, outputs of the default run in notebooks/'
 	@echo 'make figures     draw the figures from recorded results, without training'
-	@echo 'make readme      draw the tables of README.md from recorded results'
+	@echo 'make readme      draw the tables of README.md and of the notebooks from recorded results'
 	@echo 'make docs        build the site from what is recorded, in artifacts/site/html'
 	@echo 'make quick       unit tests without any training, in parallel: under a minute'
 	@echo 'make test        all unit tests, then the six notebooks from scratch in a scratch folder'

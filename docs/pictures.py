@@ -1,4 +1,4 @@
-"""Draws the pipeline, and once more for each notebook with its stage lit: `python docs/pictures.py`."""
+"""Draws the pipeline, once more for each notebook with its stage lit, and badges: `python docs/pictures.py`."""
 
 from html import escape
 from pathlib import Path
@@ -36,8 +36,17 @@ def pipeline(lit: int | None = None) -> str:
     return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#f6f8fa"/>', *drawn, "</svg>\n"])
 
 
+def badge(text: str) -> str:
+    """A badge of our own, so that a page that shows it asks nobody else for it."""
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="110" height="20" role="img" aria-label="{text}">'
+    words = f'<text x="55" y="14" fill="#ffffff" text-anchor="middle" font-family="sans-serif" font-size="11">{text}'
+    return f'{head}<rect width="110" height="20" rx="4" fill="#0173b2"/>{words}</text></svg>\n'
+
+
 def main() -> None:
     """Writes the pictures."""
+    for host in ("Colab", "Kaggle"):
+        write_text(PICTURES / f"{host.lower()}.svg", badge(f"Open in {host}"))
     write_text(PICTURES / "pipeline.svg", pipeline())
     for i, stage in enumerate(STAGES):
         write_text(PICTURES / f"{stage}.svg", pipeline(i))

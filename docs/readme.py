@@ -1,4 +1,4 @@
-"""Draws the generated blocks of README.md from the recorded runs: `make readme`."""
+"""Draws the generated blocks of README.md, and of the notebooks' prose, from the recorded runs: `make readme`."""
 
 import json
 import re
@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from r4t_utils.evaluation import verdicts
 from r4t_utils.evaluation.claims import CLAIMS
-from r4t_utils.run import paths
+from r4t_utils.run import blocks, paths
 from r4t_utils.run.files import write_text
 from r4t_utils.run.stage import STAGES
 
@@ -120,10 +122,19 @@ def filled(text: str, runs: Mapping[str, Path]) -> str:
 
 
 def main() -> None:
-    """Draws the generated blocks of README.md anew."""
+    """Draws the generated blocks anew, and names the repository in the cells that fetch it."""
     path = paths.ROOT / "README.md"
     runs = {heading: paths.results().joinpath(*run) for heading, run in RUNS.items()}
     write_text(path, filled(path.read_text(encoding="utf-8"), runs))
+    for stage in STAGES:
+        path = paths.notebook(stage)
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = blocks.filled(cell.source, paths.results() / "cpu" / "sample")
+            elif "git" in cell.source and "hosted" in cell.source:
+                cell.source = re.sub(r"https://github\.com/[^\"]+", blocks.repository(), cell.source)
+        write_text(path, nbformat.writes(notebook) + "\n")
 
 
 if __name__ == "__main__":

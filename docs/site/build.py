@@ -19,7 +19,14 @@ from r4t_utils.run.stage import STAGES
 HERE = Path(__file__).resolve().parent
 PAGES = {
     "The method": [f"notebooks/{stage}" for stage in STAGES],
-    "Decisions and findings": ["docs/deviations", "results/LOG", "docs/own_data", "CONTRIBUTING", "CHANGELOG"],
+    "Decisions and findings": [
+        "docs/deviations",
+        "results/LOG",
+        "docs/own_data",
+        "docs/hosts",
+        "CONTRIBUTING",
+        "CHANGELOG",
+    ],
 }
 
 

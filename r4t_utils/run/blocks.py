@@ -4,6 +4,7 @@ from a folder of recorded results. STAGE is there where a block is about one sta
 import json
 import os
 import re
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,21 @@ def cost(folder: Path, place: Path, stage: str) -> list[str]:
     facts = _json(folder / "manifest.json")["stages"][stage]
     minutes, gigabytes = facts["seconds"] / 60, facts["peak_memory_mb"] / 1000
     return [f"The recorded run of this notebook took {minutes:.1f} minutes and {gigabytes:.1f} GB of memory."]
+
+
+def badges(folder: Path, place: Path, stage: str) -> list[str]:
+    """Links that open a notebook on a host. Their pictures are ours, so that a page asks nobody else for them."""
+    file = f"{repository()}/blob/main/notebooks/{stage}.ipynb"
+    colab = file.replace("https://github.com", "https://colab.research.google.com/github")
+    links = {"Colab": colab, "Kaggle": f"https://www.kaggle.com/kernels/welcome?src={file}"}
+    return [
+        " ".join(f"[![Open in {host}](../docs/pictures/{host.lower()}.svg)]({link})" for host, link in links.items())
+    ]
+
+
+def repository() -> str:
+    """The address of the project's repository, from pyproject.toml."""
+    return tomllib.loads((paths.ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["Repository"]
 
 
 def over_seeds(folder: Path, place: Path, stage: str) -> list[str]:
@@ -72,7 +88,7 @@ def _picture(folder: Path, name: str) -> str:
 def filled(source: str, folder: Path, place: Path | None = None) -> str:
     """Prose with every block drawn anew from a folder of results, whose figures it shows from `place`: where the folder
     will lie, if it does not lie there yet."""
-    for name, block in {"cost": cost, "seeds": over_seeds, "ablations": ablations}.items():
+    for name, block in {"badges": badges, "cost": cost, "seeds": over_seeds, "ablations": ablations}.items():
         marks = re.compile(rf"(<!-- {name}(?: (\w+))? -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
         if found := marks.search(source):
             text = "\n".join(block(folder, place or folder, found[2] or ""))

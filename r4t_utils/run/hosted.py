@@ -1,0 +1,85 @@
+"""Set-up on Colab and Kaggle, which the first cell of every notebook asks for; anywhere else there is none.
+
+Only the standard library is imported before the host has what the project needs.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTS = {"COLAB_RELEASE_TAG": "colab", "KAGGLE_KERNEL_RUN_TYPE": "kaggle"}  # what tells a host: its name
+PYTHONS = {"colab": ((3, 12), (3, 13)), "kaggle": ((3, 12),)}  # for which their lists were resolved
+KEPT = ("torch", "numpy", "pandas", "ipykernel")  # another version of these means a restart, or no GPU
+KEEPING = {"colab": "/content/drive/MyDrive", "kaggle": "/kaggle/working"}  # folders that outlive a session
+
+
+class HostError(RuntimeError):
+    """A host that is not what it was set up for, or that an installation has changed."""
+
+
+def host(environment: Mapping[str, str] = os.environ) -> str:
+    """The name of the host, or "" anywhere else."""
+    return next((name for variable, name in HOSTS.items() if variable in environment), "")
+
+
+def install(name: str, call: Callable[[list[str]], object] | None = None) -> None:
+    """Installs what a host lacks, and says so; warns of a Python that its list was not resolved for.
+
+    Raises HostError where that has changed one of `KEPT`; subprocess.CalledProcessError where pip fails.
+    """
+    running = sys.version_info[:2]
+    if running not in PYTHONS[name]:
+        known = " and ".join(".".join(map(str, version)) for version in PYTHONS[name])
+        print(f"{name} runs Python {'.'.join(map(str, running))}; its list was resolved for {known}, so pip may differ")
+    before = {package: _version(package) for package in KEPT}
+    listed = ROOT / "notebooks" / "hosts" / f"requirements-{name}.txt"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--requirement", str(listed)]
+    (call or _run)(command)
+    importlib.invalidate_caches()
+    changed = [f"{package} {was} to {_version(package)}" for package, was in before.items() if _version(package) != was]
+    if changed:
+        remedy = "start a new session, and tell us which runtime it was"
+        raise HostError(f"pip has changed {', '.join(changed)}, on which the running kernel rests; {remedy}")
+    print(f"{name}: installed {listed.name}; {', '.join(f'{p} {v}' for p, v in before.items())} stay as they were")
+
+
+def set_up(stage: str, **parameters) -> None:
+    """Makes a host ready for a notebook: its packages, a folder that outlives the session, and the stages before it.
+
+    stage: "05_evaluation", .... parameters: of the notebook. Finished stages are found again, so a session that was
+    cut off goes on. Raises HostError; ValueError for a parameter that is not known.
+    """
+    name = host()
+    if not name:
+        print("neither Colab nor Kaggle: nothing is set up")
+        return
+    install(name)
+    if Path(KEEPING[name]).is_dir():
+        os.environ.setdefault("R4T_ARTIFACTS", f"{KEEPING[name]}/r4t")
+    print("artifacts are kept in", os.environ.get("R4T_ARTIFACTS", "this session alone; mount Drive to keep them"))
+    os.environ["PYTHONPATH"] = str(ROOT)  # for the processes that are started from here
+    os.chdir(ROOT / "notebooks")
+    from r4t_utils.run import pipeline
+    from r4t_utils.run.run import Run
+    from r4t_utils.run.stage import STAGES
+
+    before = tuple(list(STAGES)[: list(STAGES).index(stage)])
+    print(f"{stage} rests on {', '.join(before) or 'no other notebook'}")
+    if before and pipeline.reproduce(Run.checked(**parameters), before):
+        raise HostError(f"a notebook before {stage} failed; its message stands above")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(missing)"
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True)
