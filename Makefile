@@ -7,13 +7,15 @@ DATA_DIR ?=
 SEED ?= 0
 SEEDS ?= 0 1 2
 SET ?=
-export PROFILE DATASET DATA_DIR SEED SEEDS SET
+DEVICE ?= H100
+DEVICES ?= 1
+export PROFILE DATASET DATA_DIR SEED SEEDS SET DEVICE DEVICES
 # Python finds this project and its libraries alone, whatever lies in the caller's folder or PYTHONPATH.
 unexport PYTHONPATH
 export PYTHONSAFEPATH := 1
 export PYTHONUTF8 := 1
 
-VARIABLES := PROFILE DATASET DATA_DIR SEED SEEDS SET PYTHON
+VARIABLES := PROFILE DATASET DATA_DIR SEED SEEDS SET DEVICE DEVICES PYTHON
 UNKNOWN := $(strip $(foreach name,$(filter-out $(VARIABLES),$(.VARIABLES)),$(if \
 	$(findstring command line,$(origin $(name))),$(name))))
 ifneq ($(UNKNOWN),)
@@ -36,7 +38,7 @@ SCRATCH = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	JUPYTER_RUNTIME_DIR="$$scratch/runtime" IPYTHONDIR="$$scratch/ipython" MPLCONFIGDIR="$$scratch/matplotlib" \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup reproduce $(STAGES) seeds ablations compare record figures readme docs quick test lint lab clean distclean
+.PHONY: help setup reproduce $(STAGES) seeds ablations plan compare record figures readme docs quick test lint lab clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -46,6 +48,7 @@ help:
 	@echo 'make 01 .. 06    run one notebook; the ones before it must be fresh'
 	@echo 'make seeds       run them for each seed of SEEDS, then say what the seeds say together'
 	@echo 'make ablations   tune policies by other rewards for each seed, then say what each part of the reward does'
+	@echo 'make plan        reckon what a profile takes on some devices, without loading anything'
 	@echo 'make compare     put the claims of your run, or of its seeds, beside the recorded ones'
 	@echo 'make record      keep a fresh run: tables and figures in results/, outputs of the default run in notebooks/'
 	@echo 'make figures     draw the figures from recorded results, without training'
@@ -89,6 +92,9 @@ $(STAGES): setup
 
 seeds ablations: setup
 	@$(PY) -m r4t_utils.run.$@ $(RUN) --seeds "$$SEEDS"
+
+plan: setup
+	@$(PY) -m r4t_utils.run.plan $(RUN) --device "$$DEVICE" --devices "$$DEVICES"
 
 compare record: setup
 	@$(PY) -m r4t_utils.run.$@ $(RUN)
