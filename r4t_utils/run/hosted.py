@@ -28,7 +28,7 @@ def host(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def install(name: str, call: Callable[[list[str]], object] | None = None) -> None:
-    """Installs what a host lacks, and says so; warns of a Python that its list was not resolved for.
+    """Installs what a host lacks and the project itself, and says so; warns of a Python that its list was not resolved for.
 
     Raises HostError where that has changed one of `KEPT`; subprocess.CalledProcessError where pip fails.
     """
@@ -38,8 +38,8 @@ def install(name: str, call: Callable[[list[str]], object] | None = None) -> Non
         print(f"{name} runs Python {'.'.join(map(str, running))}; its list was resolved for {known}, so pip may differ")
     before = {package: _version(package) for package in KEPT}
     listed = ROOT / "notebooks" / "hosts" / f"requirements-{name}.txt"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--requirement", str(listed)]
-    (call or _run)(command)
+    for what in (["--requirement", str(listed)], ["--no-deps", "--editable", str(ROOT)]):
+        (call or _run)([sys.executable, "-m", "pip", "install", "--quiet", *what])
     importlib.invalidate_caches()
     changed = [f"{package} {was} to {_version(package)}" for package, was in before.items() if _version(package) != was]
     if changed:
@@ -62,7 +62,6 @@ def set_up(stage: str, **parameters) -> None:
     if Path(KEEPING[name]).is_dir():
         os.environ.setdefault("R4T_ARTIFACTS", f"{KEEPING[name]}/r4t")
     print("artifacts are kept in", os.environ.get("R4T_ARTIFACTS", "this session alone; mount Drive to keep them"))
-    os.environ["PYTHONPATH"] = str(ROOT)  # for the processes that are started from here
     os.chdir(ROOT / "notebooks")
     from r4t_utils.run import pipeline
     from r4t_utils.run.run import Run

@@ -20,6 +20,16 @@ from r4t_utils.run.run import Run
 from r4t_utils.run.stage import sweep
 
 
+# What takes most memory in a stage.
+LOWER = {
+    "02_rl_fanout": "rl.micro_batch",
+    "03_pair_synthesis": "synthesis.batch_size",
+    "04_diffusion_training": "diffusion.batch_size",
+    "05_evaluation": "evaluation.runs",
+    "06_latency_study": "latency.batch_sizes",
+}
+
+
 class StageFailed(Exception):
     """A notebook that raised, with the last line of its error."""
 
@@ -55,7 +65,7 @@ def execute(stage: str, run: Run) -> tuple[float, float]:
         except Exception as error:
             if running.is_file():
                 notebooks.write(failed(stage, run), notebooks.read(running))
-            raise StageFailed(_last_line(error)) from None
+            raise StageFailed(_last_line(error) + _memory_remedy(stage, error)) from None
         finally:
             sweep(stage, run)
     return time.monotonic() - began, memory.peak_mb
@@ -78,6 +88,15 @@ def _last_line(error: Exception) -> str:
     name, value = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
     lines = [line for line in str(value).splitlines() if line.strip()]
     return f"{name}: {lines[-1].strip()}" if lines else name
+
+
+def _memory_remedy(stage: str, error: Exception) -> str:
+    """What to lower where memory ran out, or where a kernel died, as it does on a full machine; else ""."""
+    name, value = getattr(error, "ename", type(error).__name__), str(error)
+    if name not in ("OutOfMemoryError", "MemoryError", "DeadKernelError") and "out of memory" not in value:
+        return ""
+    setting = LOWER.get(stage, "the sizes of the profile")
+    return f" (if memory ran out: lower {setting} by SET; finished stages stay, and this one goes on where it can)"
 
 
 @contextmanager

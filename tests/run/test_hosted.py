@@ -37,7 +37,8 @@ def test_a_list_pins_what_is_missing_and_nothing_that_the_kernel_rests_on(name):
 def test_installing_says_what_it_did_and_what_stayed(capsys):
     asked = []
     hosted.install("colab", asked.append)
-    assert asked[0][1:4] == ["-m", "pip", "install"] and asked[0][-1] == str(LISTS["colab"])
+    assert all(command[1:4] == ["-m", "pip", "install"] for command in asked)
+    assert [command[-1] for command in asked] == [str(LISTS["colab"]), str(paths.ROOT)] and "--no-deps" in asked[1]
     assert "installed requirements-colab.txt" in (out := capsys.readouterr().out) and "stay as they were" in out
 
 
@@ -59,7 +60,6 @@ def test_a_notebook_alone_runs_the_stages_before_it(toy, monkeypatch, capsys):
     from r4t_utils.run import pipeline
 
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
-    monkeypatch.setenv("PYTHONPATH", "")
     monkeypatch.setattr(hosted, "install", lambda name: None)
     monkeypatch.setattr(pipeline.kernel, "execute", toys.run_in_process)
     monkeypatch.setattr(os, "chdir", lambda folder: None)

@@ -83,7 +83,18 @@ def test_the_data_folder_travels_by_the_environment_alone(toy, monkeypatch):
 def test_a_kernel_that_dies_is_a_failure_too(toy, capsys):
     toys.save(toy / "notebooks", FIRST, "import os; os.kill(os.getpid(), 9)")
     assert pipeline.main(["--profile", "smoke"]) == 1
-    assert f"{FIRST} failed: DeadKernelError" in capsys.readouterr().err
+    assert f"{FIRST} failed: DeadKernelError" in (err := capsys.readouterr().err) and "if memory ran out" in err
+
+
+@pytest.mark.parametrize("name", stage.STAGES)
+def test_where_memory_ran_out_the_setting_to_lower_is_named(name):
+    class OutOfMemoryError(Exception):
+        pass
+
+    told = kernel._memory_remedy(name, OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    for setting in re.findall(r"lower (\w+)\.(\w+)", told):
+        assert hasattr(getattr(Run.checked().settings, setting[0]), setting[1])
+    assert "if memory ran out: lower " in told and kernel._memory_remedy(name, ValueError("k=0")) == ""
 
 
 @pytest.mark.parametrize("number, group", [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)])
