@@ -28,7 +28,7 @@ def host(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def install(name: str, call: Callable[[list[str]], object] | None = None) -> None:
-    """Installs what a host lacks and the project itself, and says so; warns of a Python that its list was not resolved for.
+    """Installs what a host lacks and the project itself, and says so; warns of a Python that its list is not for.
 
     Raises HostError where that has changed one of `KEPT`; subprocess.CalledProcessError where pip fails.
     """

@@ -19,7 +19,6 @@ from r4t_utils.run import files, notebooks, paths
 from r4t_utils.run.run import Run
 from r4t_utils.run.stage import sweep
 
-
 # What takes most memory in a stage.
 LOWER = {
     "02_rl_fanout": "rl.micro_batch",
