@@ -10,7 +10,7 @@ from r4t_utils.evaluation.claims import CLAIMS, DIFFUSION, FOLM, FULL_SAMPLER, N
 from r4t_utils.evaluation.looks import COLOURS, DASHED, KINDS, MARKERS, PALETTE, ROWS, TASKS, by_task, subplots
 from r4t_utils.evaluation.verdicts import paper_differences
 
-VERDICTS = {
+VERDICTS: dict[str, dict[str, Any]] = {
     "holds": {"color": PALETTE[2], "marker": "o"},
     "does not hold": {"color": PALETTE[3], "marker": "X"},
     "undecided": {"color": "0.45", "marker": "o", "fillstyle": "none"},

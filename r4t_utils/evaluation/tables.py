@@ -35,13 +35,13 @@ def show(table: pd.DataFrame, best: Sequence[str] = (), digits: int = 1, fold: s
     if missing := [name for name in best if name not in table]:
         raise ValueError(f"best: no column {missing}; the columns are {', '.join(map(str, table.columns))}")
     flat = table.reset_index(drop=not any(table.index.names))
-    shown = pd.DataFrame({name: _texts(flat[name], digits) for name in flat}, dtype=object)
+    shown = pd.DataFrame({name: _texts(column, digits) for name, column in flat.items()}, dtype=object)
     for name in best:
         highest = flat[name] == flat[name].max()
         shown.loc[highest, name] = [f"<b>{text}</b>" for text in shown.loc[highest, name]]
     numeric = {str(name) for name in flat if is_numeric_dtype(flat[name])}
     if {"low", "high"} <= set(shown):
-        at = shown.columns.get_loc("low")
+        at = list(shown).index("low")
         shown.insert(at, "95 % interval", "[" + shown["low"] + ", " + shown["high"] + "]")
         shown, numeric = shown.drop(columns=["low", "high"]), numeric | {"95 % interval"}
     shown.columns = [str(name) for name in shown]
@@ -57,7 +57,7 @@ def _texts(column: pd.Series, digits: int) -> list[str]:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, Real) and pd.isna(value))
+    return value is None or (isinstance(value, Real) and bool(pd.isna(value)))
 
 
 def _heading(name: str) -> str:
