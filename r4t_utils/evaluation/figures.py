@@ -1,5 +1,7 @@
 """Figures of what was found, as functions of their recorded data; a docstring is an alt text."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
