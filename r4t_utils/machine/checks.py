@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, files
 from numbers import Integral
@@ -17,6 +18,9 @@ from r4t_utils.settings import fault
 
 LFS_POINTER = b"version https://git-lfs"
 
+UNSEEN = "\u115f\u1160\u2800\u3164\uffa0\ufffd"  # letters and symbols for Unicode, which show nothing or stand for none
+LONGEST = 2000  # characters of a query; the encoder reads the first 128 tokens
+
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,6 +31,19 @@ def whole(name: str, value: object, low: int, high: float = math.inf, why: str =
         return int(value)
     bounds = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
     raise ValueError(f"{name}={value!r}: must be a whole number {bounds}" + (f"; {why}" if why else ""))
+
+
+def require_text(query: object) -> None:
+    """Raises ValueError for a query that is no text, too long, or without a character that can be seen."""
+    if not isinstance(query, str):
+        raise ValueError(f"the query is {query!r}, which is no text; give it as str")
+    if len(query) > LONGEST:
+        raise ValueError(f"the query has {len(query)} characters: at most {LONGEST} are read; shorten it")
+    kinds = [unicodedata.category(c) for c in query if c not in UNSEEN]
+    if "Cs" in kinds:
+        raise ValueError(f"the query {query!r} holds half a surrogate pair; decode the text that it comes from anew")
+    if not any(kind[0] in "LNPS" for kind in kinds):
+        raise ValueError(f"the query is empty: {query!r} shows no character; give it at least one word")
 
 
 def damaged(path: Path, what: str) -> ValueError:

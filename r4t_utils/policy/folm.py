@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from r4t_utils.machine import progress
+from r4t_utils.machine.checks import require_text
 from r4t_utils.machine.device import bf16, device
 from r4t_utils.policy import pretrained, sampling
 from r4t_utils.policy.prompts import FORMAT, INSTRUCTION, SHORT, TASK_TOKEN, Fanout, parse
@@ -26,6 +27,8 @@ class Folm:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
 
     def prompt(self, task: str, query: str) -> str:
+        """The query as the policy is asked it. Raises ValueError for one without a character that can be seen."""
+        require_text(query)
         if self.tokenizer.chat_template is None:
             return f"{TASK_TOKEN[task]} {query}"
         asked = SHORT[task] if self.settings.warmup_fanouts else INSTRUCTION[task] + FORMAT

@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from safetensors.numpy import save_file
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.directions import directions
 from r4t_utils.diffusion.samplers import How, Sampling
-from r4t_utils.machine.checks import damaged, read, read_json, whole
+from r4t_utils.machine.checks import damaged, read, read_json, require_text, whole
 from r4t_utils.retriever import card
 from r4t_utils.settings import Count, Merging, Section
 from r4t_utils.space.encoder import DualEncoder
@@ -22,9 +21,7 @@ from r4t_utils.space.index import Index, Searchable, load_indices
 from r4t_utils.space.merging import find
 
 CONFIG, CARD = "retriever.json", "README.md"
-UNSEEN = "\u115f\u1160\u2800\u3164\uffa0\ufffd"  # letters and symbols for Unicode, which show nothing or stand for none
 REMEMBERED = 1000  # texts whose embeddings are kept, at most
-LONGEST = 2000  # characters of a query; the encoder reads the first 128 tokens
 
 Filter = Iterable[int] | Callable[[int, str], bool] | None
 
@@ -134,7 +131,7 @@ class FanoutRetriever(ModelHubMixin):
         if isinstance(queries, str):
             raise ValueError(f"queries={queries!r} is one text; put it in a list, or ask `search`")
         for query in queries:
-            _require_text(query)
+            require_text(query)
         with self._alone:  # a tokenizer must not be asked by two threads at once
             z_q = self.encoder.text(list(queries))
             if len(self.encoder.sentence.memory) > REMEMBERED:
@@ -144,7 +141,7 @@ class FanoutRetriever(ModelHubMixin):
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (n, d) of contents that are texts, for an index of your own; ValueError for one without any text."""
         for text in texts:
-            _require_text(text)
+            require_text(text)
         with self._alone:
             return self.encoder.content(self.encoder.sentence(list(texts)))
 
@@ -258,15 +255,3 @@ def _fetched(repository: str, revision: str | None, **options) -> Path:
         reason = " ".join(str(error).split())
         what = f"{repository!r} is no folder with a retriever, and the hub gives none by that id ({reason})"
         raise ValueError(f"{what}; correct the name, or train one with `make reproduce`") from None
-
-
-def _require_text(query: object) -> None:
-    if not isinstance(query, str):
-        raise ValueError(f"the query is {query!r}, which is no text; give it as str")
-    if len(query) > LONGEST:
-        raise ValueError(f"the query has {len(query)} characters: at most {LONGEST} are read; shorten it")
-    kinds = [unicodedata.category(c) for c in query if c not in UNSEEN]
-    if "Cs" in kinds:
-        raise ValueError(f"the query {query!r} holds half a surrogate pair; decode the text that it comes from anew")
-    if not any(kind[0] in "LNPS" for kind in kinds):
-        raise ValueError(f"the query is empty: {query!r} shows no character; give it at least one word")

@@ -9,7 +9,8 @@ from fastapi import FastAPI, HTTPException, Query
 from fastapi.responses import HTMLResponse
 from pyversity import diversify
 
-from r4t_utils.retriever.fanout import LONGEST, FanoutRetriever
+from r4t_utils.machine.checks import LONGEST
+from r4t_utils.retriever.fanout import FanoutRetriever
 
 PAGE = Path(__file__).with_name("page.html")
 RERANKED, STRENGTH = 100, 0.3  # contents that MMR chooses among, and how much it cares for variety

@@ -286,3 +286,11 @@ def test_warm_up_lowers_the_loss_on_completions_and_moves_the_weights(tmp_path):
     with torch.no_grad():
         assert loss() < first
     assert not torch.equal(before, policy.model.get_input_embeddings().weight)
+
+
+@pytest.mark.parametrize(
+    "query, message", [("", "is empty"), (" \u200b", "is empty"), (None, "is no text"), ("x" * 3000, "at most 2000")]
+)
+def test_a_query_that_asks_for_nothing_is_refused_before_anything_is_written(policy, query, message):
+    with pytest.raises(ValueError, match=f"the query .*{message}"):
+        policy.fan_out("oar", ["boho", query], seed=0)
