@@ -104,7 +104,7 @@ def extrapolated(rows: list[dict]) -> str:
 def main() -> None:
     """Measures, and puts both tables into the document."""
     parser = argparse.ArgumentParser(description="Measure how search scales.")
-    parser.add_argument("--largest", type=int, default=10**6)
+    parser.add_argument("--largest", type=int, default=10**6, choices=(10**5, 10**6))
     largest = parser.parse_args().largest
     faiss.omp_set_num_threads(2)
     rows = [row for n in (10**4, 10**5, 10**6) if n <= largest for row in measured(n)]

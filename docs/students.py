@@ -88,8 +88,11 @@ class Lesson:
 def measured(run: Path, which: str) -> dict[str, np.ndarray]:
     """Alignment, subtopic recall and quality per validation query, of a row's sets merged with the query's own list and
     of the fan-out alone; the keys are "merged alignment", "alone quality" and so on."""
-    settings = profiles.load("cpu")
-    lesson, seed = Lesson(run, settings), (manifest.read(run / "02_rl_fanout") or {})["seed"]
+    facts = manifest.read(run / "02_rl_fanout")
+    if facts is None:
+        raise ValueError(f"{run}: notebook 2 left no manifest there; run it first")
+    settings, seed = profiles.load(facts["profile"], facts["overrides"]), facts["seed"]
+    lesson = Lesson(run, settings)
     held = lesson.database.corpus.queries("oar", "validation")
     queries, oracle = held["query"].tolist(), judge(lesson.database.corpus, SentenceEncoder())
     plain: dict[str, Callable[[], np.ndarray]] = {

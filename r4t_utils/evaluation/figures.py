@@ -77,7 +77,7 @@ def claims(rows: list[dict]) -> Figure:
         ax.grid(axis="y", visible=False)
     above.set_xlabel("difference, points of 100")
     marks = 1, 2, 5, 10, 20, 50
-    below.set(xlabel="ratio", xscale="log", xticks=marks, xticklabels=marks, xlim=(0.75, 60))
+    below.set(xlabel="ratio", xscale="log", xticks=marks, xticklabels=marks)
     below.xaxis.set_minor_locator(NullLocator())
     looks = [Line2D([], [], label=name, linestyle="none", markersize=5, **look) for name, look in VERDICTS.items()]
     looks.append(

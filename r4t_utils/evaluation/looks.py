@@ -29,9 +29,9 @@ DASHED = (0, (4, 2))
 PALETTE = sns.color_palette("colorblind").as_hex()
 # The rows of `results` from top to bottom; a kind of method shares a colour, and R4T's two have one each.
 KINDS = {
-    "no training": ("0.35", "v", (NO_FANOUT, NOISE, MMR, MSD, DPP, XQUAD, QUERY_WORDS, QUERY_ZERO_SHOT, NEAREST)),
-    "zero-shot policy": (PALETTE[4], "s", (ZERO_SHOT, FUSED, BEST_OF_5)),
-    "tuned policy": (PALETTE[0], "o", (FOLM, BEST_OF_5_FOLM)),
+    "no training": ("0.35", "v", (NO_FANOUT, NOISE, MMR, MSD, DPP, QUERY_WORDS)),
+    "zero-shot policy": (PALETTE[4], "s", (ZERO_SHOT, FUSED, BEST_OF_5, QUERY_ZERO_SHOT)),
+    "tuned policy": (PALETTE[0], "o", (FOLM, BEST_OF_5_FOLM, XQUAD, NEAREST)),
     "diffusion retriever": (PALETTE[3], "D", (DIFFUSION,)),
     "reads the database": (PALETTE[2], "^", (MAXIMISER, PRINTED)),
 }

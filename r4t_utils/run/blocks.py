@@ -50,10 +50,12 @@ def repository() -> str:
 
 def over_seeds(folder: Path, place: Path, stage: str) -> list[str]:
     """The claims with their verdicts over seeds."""
+    from r4t_utils.evaluation import verdicts
+
     seeds = _json(folder / "manifest.json").get("seeds", {})
     if not seeds:
         return ["One seed is recorded, which decides no claim."]
-    return [_picture(place, "claims"), "", *_claims(folder, list(seeds))]
+    return [_picture(place, "claims"), "", *_claims(verdicts.read(folder), list(seeds))]
 
 
 def ablations(folder: Path, place: Path, stage: str) -> list[str]:
@@ -67,7 +69,7 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     last = curves.loc[curves["step"] == curves.groupby("variant")["step"].transform("max")]
     start = curves.loc[curves["step"] == 0].groupby("seed", as_index=False).head(1).assign(variant="zero-shot")
     ends = pd.concat([start, last])
-    lines = [_picture(place, "ablations"), "", *_claims(folder, facts["seeds"]), ""]
+    lines = [_picture(place, "ablations"), "", *_claims(_json(folder / "claims.json"), facts["seeds"]), ""]
     lines += [f"| tuned by | {' | '.join(MEASURES.values())} |", "|---" * (1 + len(MEASURES)) + "|"]
     for variant, rows in ends.groupby("variant", sort=False):
         lines.append(f"| {variant} | {' | '.join(f'{100 * rows[key].mean():.1f}' for key in MEASURES)} |")
@@ -96,9 +98,8 @@ def filled(source: str, folder: Path, place: Path | None = None) -> str:
     return source
 
 
-def _claims(folder: Path, seeds: Sequence[Any]) -> list[str]:
+def _claims(claims: list[dict], seeds: Sequence[Any]) -> list[str]:
     lines = [f"| id | claim | seeds {', '.join(map(str, seeds))} | verdict |", "|---|---|---|---|"]
-    claims = _json(folder / "claims.json")
     return lines + [f"| {row['id']} | {row['claim']} | {row['ours']} | **{row['verdict']}** |" for row in claims]
 
 

@@ -60,7 +60,7 @@ def set_up(stage: str, **parameters) -> None:
         return
     install(name)
     if Path(KEEPING[name]).is_dir():
-        os.environ.setdefault("R4T_ARTIFACTS", f"{KEEPING[name]}/r4t")
+        os.environ.setdefault("R4T_ARTIFACTS", f"{KEEPING[name]}/r4t-artifacts")
     print("artifacts are kept in", os.environ.get("R4T_ARTIFACTS", "this session alone; mount Drive to keep them"))
     os.chdir(ROOT / "notebooks")
     from r4t_utils.run import pipeline

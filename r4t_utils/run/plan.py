@@ -47,8 +47,8 @@ POLICIES = {
 
 
 class Stage(NamedTuple):
-    """What a stage computes: training steps, tokens (or rows of sets) sampled and trained on, FLOP; GB of memory per
-    device, without activations, and GB that it leaves on disk."""
+    """What a stage takes: training steps per task, tokens (or rows of sets) sampled and trained on, seconds, GB of
+    memory per device without activations, and GB that it leaves on disk."""
 
     name: str
     steps: int
@@ -113,15 +113,15 @@ def told(run: Run, name: str, devices: int) -> list[str]:
     stages = planned(run.settings, POLICIES[policy], device, devices)
     lines = [f"profile {run.profile}, policy {policy}, {devices} x {name} ({device.memory:g} GB)"]
     lines.append(
-        f"{'stage':24}{'steps a task':>13}{'sampled':>10}{'trained':>10}{'hours':>9}{'GB/device':>11}{'GB disk':>9}"
+        f"{'stage':24}{'steps per task':>15}{'sampled':>10}{'trained':>10}{'hours':>9}{'GB/device':>11}{'GB disk':>9}"
     )
     for x in stages:
-        amounts = f"{x.steps:>13,}{x.sampled:>10.2g}{x.trained:>10.2g}"
+        amounts = f"{x.steps:>15,}{x.sampled:>10.2g}{x.trained:>10.2g}"
         lines.append(f"{x.name:24}{amounts}{x.seconds / 3600:>9.1f}{x.memory:>11.1f}{x.disk:>9.1f}")
     hours = sum(x.seconds for x in stages) / 3600
     lines.append(f"{hours:.1f} hours, {hours * devices:.0f} device-hours, {sum(x.disk for x in stages):.0f} GB on disk")
     shares = (
-        f"{TRAINING:.0%} of the peak in training, {SAMPLING:.0%} in sampling, {1000 * UPDATE:g} ms an update or more"
+        f"{TRAINING:.0%} of the peak in training, {SAMPLING:.0%} in sampling, {1000 * UPDATE:g} ms per update or more"
     )
     lines.append(f"reckoned with {shares}, both tasks, and tokens (rows of sets in 04) at their longest;")
     lines.append("activations come on top of the memory")
