@@ -112,12 +112,10 @@ def filled(text: str, runs: Mapping[str, Path]) -> str:
     Raises ValueError where a block is missing from the text.
     """
     for name, block in BLOCKS.items():
-        drawn = block(runs).replace("\\", r"\\")
-        block_of = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
-        text, found = re.subn(block_of, rf"\g<1>{drawn}\n\g<2>", text, flags=re.S)
-        if found != 1:
+        if (found := text.count(f"<!-- end {name} -->")) != 1:
             rule = f"it needs one, between <!-- {name} --> and <!-- end {name} -->"
             raise ValueError(f"README.md has {found} blocks named {name!r}; {rule}")
+        text = blocks.between(text, name, lambda _, block=block: block(runs))
     return text
 
 

@@ -7,7 +7,6 @@ ten directions, as the retriever searches. Writes the tables of docs/scale.md.
 """
 
 import argparse
-import re
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import faiss
 import numpy as np
 import psutil
 
+from r4t_utils.run.blocks import between
 from r4t_utils.run.files import write_text
 from r4t_utils.space.encoder import unit
 from r4t_utils.space.index import Approximate, Index
@@ -110,8 +110,7 @@ def main() -> None:
     rows = [row for n in (10**4, 10**5, 10**6) if n <= largest for row in measured(n)]
     text = DOCUMENT.read_text(encoding="utf-8")
     for name, block in (("measured", table(rows)), ("extrapolated", extrapolated(rows))):
-        marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        text = marks.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
+        text = between(text, name, lambda _, block=block: block)
     write_text(DOCUMENT, text)
 
 

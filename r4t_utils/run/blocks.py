@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +87,18 @@ def _picture(folder: Path, name: str) -> str:
     return f"![{FIGURES[name].alt}]({Path(place).as_posix()})"
 
 
+def between(text: str, name: str, body: Callable[[str], str]) -> str:
+    """The text with what stands between ``<!-- NAME ARGUMENT -->`` and ``<!-- end NAME -->`` drawn anew by
+    `body(argument)`, the argument "" where there is none; the same text where there are no such marks."""
+    marks = re.compile(rf"(<!-- {name}(?: (\w+))? -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+    return marks.sub(lambda found: f"{found[1]}{body(found[2] or '')}\n{found[3]}", text)
+
+
 def filled(source: str, folder: Path, place: Path | None = None) -> str:
     """Prose with every block drawn anew from a folder of results, whose figures it shows from `place`: where the folder
     will lie, if it does not lie there yet."""
     for name, block in {"badges": badges, "cost": cost, "seeds": over_seeds, "ablations": ablations}.items():
-        marks = re.compile(rf"(<!-- {name}(?: (\w+))? -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
-        if found := marks.search(source):
-            text = "\n".join(block(folder, place or folder, found[2] or ""))
-            source = source[: found.end(1)] + text + source[found.start(3) :]
+        source = between(source, name, lambda stage, block=block: "\n".join(block(folder, place or folder, stage)))
     return source
 
 
