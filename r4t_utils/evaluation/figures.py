@@ -156,7 +156,7 @@ def latency(frame: pd.DataFrame) -> Figure:
         ratio = wide[part][FOLM] / wide[part][DIFFUSION]
         lower.plot(wide.index, ratio, color="0.25", linestyle=dashes[part], marker=".", label=part)
     batches = sorted(frame.batch.unique())
-    upper.set(xscale="log", yscale="log", xticks=batches, xticklabels=batches, ylabel="seconds a batch")
+    upper.set(xscale="log", yscale="log", xticks=batches, xticklabels=batches, ylabel="seconds per batch")
     upper.xaxis.set_minor_locator(NullLocator())
     lower.set(xlabel="queries in a batch", ylabel=f"{FOLM} /\n{DIFFUSION}")
     lower.set_ylim(0, 1.7 * lower.get_ylim()[1])  # room for the legend above the lines
