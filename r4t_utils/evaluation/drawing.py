@@ -88,7 +88,7 @@ def _read(path: Path) -> object:
 def draw(name: str, folder: str | Path) -> Drawn:
     """Draw figure `name` from its files in `folder`; save it as figures/<name>.png there.
 
-    Raises ValueError for an unknown figure or a missing file.
+    Raises ValueError for an unknown figure, a missing file, or one that lacks a field.
     """
     if name not in FIGURES:
         raise ValueError(f"figure {name!r} is unknown; there are {', '.join(FIGURES)}.")
@@ -96,7 +96,12 @@ def draw(name: str, folder: str | Path) -> Drawn:
     if missing := [file for file in entry.files if not (folder / file).is_file()]:
         raise ValueError(f"figure {name!r} needs {', '.join(missing)} in {folder}; run its stage first.")
     with matplotlib.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
-        png = _png(entry.function(*(_read(folder / file) for file in entry.files)))
+        try:
+            png = _png(entry.function(*(_read(folder / file) for file in entry.files)))
+        except (KeyError, AttributeError) as error:  # how pandas says that a column is missing
+            field = str(error).rsplit("attribute", 1)[-1].strip(" '\"")
+            where = f"{', '.join(entry.files)} in {folder}"
+            raise ValueError(f"figure {name!r}: no field {field!r} in {where}; run its stage again.") from error
     target = folder / "figures" / f"{name}.png"
     target.parent.mkdir(exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}.partial")

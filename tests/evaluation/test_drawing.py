@@ -248,6 +248,12 @@ def test_bad_input_names_the_value_and_the_rule(tmp_path):
         drawing.draw("result", tmp_path)
     with pytest.raises(ValueError, match="diffusion_loss.csv, diffusion_loss_by_sigma.csv"):
         drawing.draw("diffusion_loss", tmp_path)
+    for file, figure, field in (("rl_curves", "rl_curves", "reward"), ("metrics", "results", "metric")):
+        tables()[f"{file}.csv"].drop(columns=field).to_csv(tmp_path / f"{file}.csv", index=False)
+        with pytest.raises(
+            ValueError, match=f"figure '{figure}': no field '{field}' in {file}.csv in .*; run its stage"
+        ):
+            drawing.draw(figure, tmp_path)
     assert not (tmp_path / "figures").exists()
 
 
