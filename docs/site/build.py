@@ -23,6 +23,7 @@ PAGES = {
         "docs/deviations",
         "results/LOG",
         "docs/own_data",
+        "docs/scale",
         "docs/hosts",
         "CONTRIBUTING",
         "CHANGELOG",

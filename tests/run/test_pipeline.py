@@ -180,11 +180,15 @@ def test_make_refuses_a_variable_that_it_does_not_know(target):
         alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
         return subprocess.run(["make", "-n", target, *words], cwd=paths.ROOT, env=alone, capture_output=True, text=True)
 
-    known = ("PROFILE=smoke", "DATASET=sample", "DATA_DIR=", "SEED=1", "SEEDS=0 1", "SET=a.b=1 c.d=2", "PYTHON=python3")
+    known = ("PROFILE=smoke", "DATASET=sample", "DATA_DIR=", "SEED=1", "SEEDS=0 1", "SET=a.b=1 c.d=2")
+    known += ("DEVICE=T4", "DEVICES=2", "PYTHON=python3")
     assert make().returncode == make(*known).returncode == 0
     refused = make(*known, "DATSET=polyvore")
     assert refused.returncode and not refused.stdout
-    assert "unknown variable DATSET; the variables are PROFILE DATASET DATA_DIR SEED SEEDS SET PYTHON" in refused.stderr
+    assert (
+        "unknown variable DATSET; the variables are PROFILE DATASET DATA_DIR SEED SEEDS SET DEVICE DEVICES PYTHON"
+        in refused.stderr
+    )
 
 
 def test_results_say_of_each_stage_the_settings_that_it_had(quick, capsys):
