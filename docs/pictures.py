@@ -5,16 +5,15 @@
 Every picture brings its own light background, so that it can be read on a dark page.
 """
 
-import json
 import re
 from html import escape
 from pathlib import Path
 
+from r4t_utils.run import notebooks, paths
 from r4t_utils.run.files import write_text
 from r4t_utils.run.stage import STAGES
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
-NOTEBOOKS = PICTURES.parents[1] / "notebooks"
 BLUE, GREEN, ORANGE, INK, PALE = "#0173b2", "#029e73", "#d55e00", "#333333", "#666666"
 NAMES = "data curation", "RL fan-out", "pair synthesis", "diffusion training", "evaluation", "latency study"
 HANDED_ON = "database", "policy", "(z_q, Z)", "retriever"  # between a stage and the next
@@ -185,9 +184,9 @@ def drawn() -> dict[str, str]:
     """{name of the file: the picture}."""
     stages = {stage: pipeline(i) for i, stage in enumerate(STAGES)}
     badges = {host.lower(): badge(f"Open in {host}") for host in ("Colab", "Kaggle")}
-    cells = json.loads((NOTEBOOKS / "05_evaluation.ipynb").read_text(encoding="utf-8"))["cells"]
-    outputs = next(cell["outputs"] for cell in cells if cell["id"] == "evaluation-45")
-    printed = "".join("".join(output["text"]) for output in outputs)
+    cells = notebooks.read(paths.notebook("05_evaluation")).cells
+    outputs = next(cell.outputs for cell in cells if cell.id == "evaluation-45")
+    printed = "".join(output.text for output in outputs)
     found = {
         "hero": hero(printed),
         "pipeline": pipeline(),

@@ -27,7 +27,7 @@ def host(environment: Mapping[str, str] = os.environ) -> str:
     return next((name for variable, name in HOSTS.items() if variable in environment), "")
 
 
-def install(name: str, call: Callable[[list[str]], object] | None = None) -> None:
+def install(name: str, call: Callable[[list[str]], object] = subprocess.check_call) -> None:
     """Installs what a host lacks and the project itself, and says so; warns of a Python that its list is not for.
 
     Raises HostError where that has changed one of `KEPT`; subprocess.CalledProcessError where pip fails.
@@ -39,7 +39,7 @@ def install(name: str, call: Callable[[list[str]], object] | None = None) -> Non
     before = {package: _version(package) for package in KEPT}
     listed = ROOT / "notebooks" / "hosts" / f"requirements-{name}.txt"
     for what in (["--requirement", str(listed)], ["--no-deps", "--editable", str(ROOT)]):
-        (call or _run)([sys.executable, "-m", "pip", "install", "--quiet", *what])
+        call([sys.executable, "-m", "pip", "install", "--quiet", *what])
     importlib.invalidate_caches()
     changed = [f"{package} {was} to {_version(package)}" for package, was in before.items() if _version(package) != was]
     if changed:
@@ -78,7 +78,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "(missing)"
-
-
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True)

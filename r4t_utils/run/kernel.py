@@ -1,6 +1,7 @@
 """One notebook in a kernel of its own: its environment, its memory, its failures and interruptions."""
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -46,6 +47,8 @@ def execute(stage: str, run: Run) -> tuple[float, float]:
     """
     import papermill
 
+    # The sockets of a kernel that has ended may complain here; what fails comes as an exception.
+    logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
     source, began = paths.notebook(stage), time.monotonic()
     # The data folder travels by the environment, so that no machine's paths end up in a saved notebook.
     values = {"profile": run.profile, "dataset": run.dataset, "data_dir": ""}
