@@ -1,15 +1,13 @@
-"""Draws the pipeline, alone and with each stage lit, the reward, the denoiser, badges; and from notebook 5, an example.
+"""Draws the pipeline, alone and with each stage lit, the reward, the denoiser and the badges.
 
     python docs/pictures.py        # writes docs/pictures/*.svg
 
 Every picture brings its own light background, so that it can be read on a dark page.
 """
 
-import re
 from html import escape
 from pathlib import Path
 
-from r4t_utils.run import notebooks, paths
 from r4t_utils.run.files import write_text
 from r4t_utils.run.stage import STAGES
 
@@ -130,49 +128,6 @@ def denoiser() -> str:
     return svg(770, 216, label, *parts)
 
 
-def left(x: float, y: float, words: str, ink: str = INK, size: int = 11, more: str = "") -> str:
-    """Words that start at x."""
-    return text(x, y, words, size, ink, f'text-anchor="start" {more}')
-
-
-def examples(printed: str) -> dict[str, tuple[str, dict[str, list[tuple[str, str, str]]]]]:
-    """{"best", "median", "worst": (query, {method: (sub-query, what it finds first, ✓ or ✗)})}, from notebook 5."""
-    found, name = {}, ""
-    for row in printed.splitlines():
-        if heading := re.fullmatch(r"(\w+) \([+-]\d+\): (.*)", row):
-            name = heading[1]
-            found[name] = heading[2], {}
-        elif name:
-            method, _, pairs = row.strip().partition(": ")
-            found[name][1][method] = re.findall(r"(?:^|; )(.*?) → (.*?) ([✓✗])(?=;|$)", pairs)
-    return found
-
-
-def hero(printed: str) -> str:
-    """Two test requests and what some sub-queries find before and after tuning: where it gains most, and the median."""
-    shown, parts, y = examples(printed), [], 26
-    for name, rule in (
-        ("best", "where R4T-FOLM gains most on the plain query"),
-        ("median", "the median of all test requests"),
-    ):
-        asked, methods = shown[name]
-        parts += [left(16, y, f"“{asked}”", INK, 14, 'font-weight="bold"'), left(16, y + 17, rule, PALE, 10)]
-        for column, (heading, pairs) in enumerate(zip(("before tuning", "after tuning"), methods.values())):
-            x = 16 + 380 * column
-            parts.append(left(x, y + 38, heading, INK, 11, 'font-weight="bold"'))
-            for i, (said, title, mark) in enumerate(pairs):
-                parts.append(left(x, y + 57 + 32 * i, said, BLUE))
-                parts.append(left(x + 12, y + 71 + 32 * i, f"→ {title} {mark}", GREEN if mark == "✓" else ORANGE))
-        y += 202
-    parts.append(
-        left(16, y - 8, "blue: sub-queries; → the outfit found first; ✓ on topic, ✗ not, by the exact judge", PALE, 10)
-    )
-    label = (
-        "For two requests, four sub-queries before and after tuning, what each finds first, and whether it is on topic."
-    )
-    return svg(770, y + 6, label, *parts)
-
-
 def badge(words: str) -> str:
     """A badge of our own, so that a page that shows it asks nobody else for it."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="110" height="20" role="img" aria-label="{words}">'
@@ -184,17 +139,7 @@ def drawn() -> dict[str, str]:
     """{name of the file: the picture}."""
     stages = {stage: pipeline(i) for i, stage in enumerate(STAGES)}
     badges = {host.lower(): badge(f"Open in {host}") for host in ("Colab", "Kaggle")}
-    cells = notebooks.read(paths.notebook("05_evaluation")).cells
-    outputs = next(cell.outputs for cell in cells if cell.id == "evaluation-45")
-    printed = "".join(output.text for output in outputs)
-    found = {
-        "hero": hero(printed),
-        "pipeline": pipeline(),
-        "reward": reward(),
-        "denoiser": denoiser(),
-        **stages,
-        **badges,
-    }
+    found = {"pipeline": pipeline(), "reward": reward(), "denoiser": denoiser(), **stages, **badges}
     return {f"{name}.svg": picture for name, picture in found.items()}
 
 

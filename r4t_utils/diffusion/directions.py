@@ -43,3 +43,23 @@ def with_neighbours(z_q: np.ndarray, index: Searchable, n: int, allowed: np.ndar
     if not n:
         return tokens
     return np.concatenate([tokens, index.take(index.search(z_q, n, allowed)[0])], axis=1)
+
+
+def trajectory(
+    denoiser: Denoiser, z_q: np.ndarray, index: Searchable, L: int, how: How, seed: int
+) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """How noise becomes a set for one query z_q (d,): at each level that the sampler visits, the noise σ, the noisy
+    rows (L, d), and what the denoiser makes of them given the query; the last are the rows that `directions` answers
+    with, before these are made unit, where there is no guidance."""
+    seen = []
+
+    def look(_, given, denoised) -> None:
+        Z, sigma = given
+        seen.append((float(sigma), Z[0].cpu().numpy(), denoised[0].detach().cpu().numpy()))
+
+    handle = denoiser.register_forward_hook(look)
+    try:
+        directions(denoiser, z_q[None], index, L, L, how, seed)
+    finally:
+        handle.remove()
+    return seen

@@ -17,7 +17,7 @@ import seaborn as sns
 from IPython.display import Image
 from matplotlib.figure import Figure
 
-from r4t_utils.evaluation import figures, training_figures, verdicts
+from r4t_utils.evaluation import example_figures, figures, training_figures, verdicts
 
 STYLE = {
     **sns.axes_style("whitegrid"),
@@ -60,6 +60,12 @@ FIGURES = {
     "ablations": Entry(training_figures.ablations, ("ablations.csv",)),
     "best_of": Entry(figures.best_of, ("best_of.csv",)),
     "latency": Entry(figures.latency, ("latency.csv",)),
+    "group": Entry(example_figures.group, ("group.csv",)),
+    "pair": Entry(example_figures.pair, ("pair.csv",)),
+    "denoising": Entry(example_figures.denoising, ("denoising.csv",)),
+    "on_map": Entry(example_figures.on_map, ("map.csv",)),
+    "examples": Entry(example_figures.examples, ("examples.csv",)),
+    "hero": Entry(example_figures.hero, ("examples.csv",)),
 }
 
 

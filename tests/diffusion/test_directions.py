@@ -5,7 +5,7 @@ import pytest
 from denoisers import SMALL, awake, settings
 
 from r4t_utils.diffusion.denoiser import Denoiser
-from r4t_utils.diffusion.directions import directions, with_neighbours
+from r4t_utils.diffusion.directions import directions, trajectory, with_neighbours
 from r4t_utils.diffusion.training import train
 from r4t_utils.space.index import Index
 
@@ -19,6 +19,17 @@ def test_directions_are_unit_rows_of_one_set():
     np.testing.assert_allclose(np.linalg.norm(rows, axis=-1), 1, atol=1e-6)
     np.testing.assert_array_equal(rows, directions(awake(), Z_Q, NO_INDEX, 6, 6, settings(), 0)[:, :4])
     assert not np.allclose(rows, directions(awake(), Z_Q, NO_INDEX, 4, 6, settings(), 1))
+
+
+def test_a_trajectory_ends_with_the_set_and_leaves_the_denoiser_as_it_was():
+    denoiser, how = awake(), settings(sampler="dpm", sampling_steps=3, guidance=0.0)
+    seen = trajectory(denoiser, Z_Q[0], NO_INDEX, 6, how, 0)
+    assert [sigma for sigma, _, _ in seen] == sorted((sigma for sigma, _, _ in seen), reverse=True) and len(seen) == 3
+    noise, last = seen[0][1], seen[-1][2]
+    assert noise.shape == last.shape == (6, 8) and np.linalg.norm(noise) > 10 * np.linalg.norm(last)
+    rows = directions(denoiser, Z_Q[:1], NO_INDEX, 6, 6, how, 0)[0]
+    np.testing.assert_allclose(last / np.linalg.norm(last, axis=1, keepdims=True), rows, atol=1e-6)
+    assert not denoiser._forward_hooks
 
 
 @pytest.mark.parametrize("sampler", ["sde", "ode", "dpm"])

@@ -130,6 +130,34 @@ def tables():
                 for i in range(7)
             ]
         ),
+        **single_examples(),
+    }
+
+
+def single_examples():
+    """What `showcase` writes, made up: outfits of two pieces for one query, texts for another."""
+    rng = np.random.default_rng(0)
+    spots = rng.normal(size=(40, 2))
+    kinds = ["content"] * 28 + ["query"] + ["set 1"] * 6 + ["set 2"] * 5
+    plane = pd.DataFrame(spots, columns=["x", "y"])
+    levels = [-1.0] * 29 + [7.0] * 3 + [0.5] * 3 + [7.0] * 2 + [0.5] * 3
+    steps = ["content"] * 28 + ["query"] + ["noisy"] * 6 + ["denoised"] * 5
+    of_map = ["contents"] * 28 + [claims.NO_FANOUT] * 6 + [claims.FOLM] * 6
+    rows = [
+        {"rule": rule, "query": f"query {rule}", "gain": 5.0, "method": method, "view": view, "rank": rank}
+        | {"asked": "a red gown", "title": "red gown and hat", "on_topic": rank % 2, "pieces": pieces}
+        for rule, pieces in (("best", ""), ("median", "gown, red, plain; hat, navy, striped"))
+        for method in (claims.ZERO_SHOT, claims.FOLM)
+        for view in ("set", "sub-queries")
+        for rank in range(1, 11)
+    ]
+    said = {"query": "a query", "ground": 0.1, "div": 0.2, "align": 0.3, "sub_queries": "a; b; c"}
+    return {
+        "group.csv": pd.DataFrame([said | {"reward": 0.9 - i / 10, "advantage": 1.5 - i} for i in range(4)]),
+        "pair.csv": plane.assign(kind=kinds, finds="a content"),
+        "denoising.csv": plane.assign(kind=steps, sigma=levels),
+        "map.csv": plane.assign(method=of_map, on_topic=[0, 1] * 20, subtopic=[-1, 2] * 20),
+        "examples.csv": pd.DataFrame(rows),
     }
 
 
@@ -236,6 +264,24 @@ def test_figures_draw_what_there_is_of_one_task_and_two_steps():
         frames = [f[f.task == "oar"] if "task" in f else f for f in frames]
         frames = [f[f.step <= 10] if "step" in f else f for f in frames]
         assert entry.function(*frames).axes, name
+
+
+def test_examples_mark_every_result_and_name_every_method():
+    """Ten marks a row: of each result, whether it is on topic."""
+    frame = tables()["examples.csv"]
+    said = [text.get_text() for text in drawing.FIGURES["examples"].function(frame).axes[0].texts]
+    assert said.count("✓") == said.count("✗") == 20
+    assert said.count(claims.FOLM) == said.count(claims.ZERO_SHOT) == 2
+    said = [text.get_text() for text in drawing.FIGURES["hero"].function(frame).axes[0].texts]
+    assert said.count("✓") == said.count("✗") == 10 and said.count("a red gown") == 20
+    assert said[0] == "“query median”"
+
+
+def test_a_map_has_a_panel_a_method_with_its_results():
+    axes = drawing.FIGURES["on_map"].function(tables()["map.csv"]).axes
+    assert [ax.get_title() for ax in axes if ax.get_title()] == [
+        f"{method}: 3 on topic, 1 kinds" for method in (claims.NO_FANOUT, claims.FOLM)
+    ]
 
 
 def test_methods_are_told_apart_by_colour_and_by_marker():
