@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 
 from r4t_utils.evaluation import glyphs
 from r4t_utils.evaluation.claims import FOLM, ZERO_SHOT
-from r4t_utils.evaluation.showcase import CONTENTS
 from r4t_utils.evaluation.looks import PALETTE, subplots
+from r4t_utils.evaluation.showcase import CONTENTS
 
 MARKS = {1: ("✓", PALETTE[2]), 0: ("✗", PALETTE[3]), -1: ("", "0.6")}  # on topic, off topic, not known
 NEUTRAL, PALE = "0.85", 0.45

@@ -8,7 +8,7 @@ import pytest
 from searches import CONTENTS, QUERIES, N, search
 
 from r4t_utils.data.sample import world
-from r4t_utils.evaluation import glyphs, showcase, methods
+from r4t_utils.evaluation import glyphs, methods, showcase
 from r4t_utils.policy.prompts import Fanout
 from r4t_utils.space.index import Index
 
