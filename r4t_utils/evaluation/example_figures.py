@@ -114,7 +114,7 @@ def group(frame: pd.DataFrame) -> Figure:
     left.invert_yaxis()
     right.axis("off")
     for i, said in enumerate(rows.sub_queries):
-        right.text(0, i, textwrap.fill(_short(str(said), 140), 72), fontsize=7, va="center")
+        right.text(0, i, textwrap.fill(_short(str(said), 165), 84), fontsize=7, va="center")
     figure.suptitle(f"“{rows['query'].iloc[0]}”", fontsize=9, fontweight="bold")
     return figure
 
@@ -181,7 +181,11 @@ def on_map(frame: pd.DataFrame) -> Figure:
         ax.scatter(known.x, known.y, s=60, color=fill, edgecolor="0.1", linewidth=0.9, zorder=3)
         ax.scatter(missed.x, missed.y, s=42, color="0.1", marker="x", linewidth=1.6, zorder=3)
         shown = known.loc[known.subtopic >= 0, "subtopic"].nunique()
-        said = f": {len(known)} on topic, {shown} kinds" if (found.on_topic >= 0).all() else ""
+        said = (
+            f": {len(known)} on topic, of {shown} kind{'' if shown == 1 else 's'}"
+            if (found.on_topic >= 0).all()
+            else ""
+        )
         ax.set_title(f"{method}{said}", fontsize=8)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])

@@ -280,7 +280,7 @@ def test_examples_mark_every_result_and_name_every_method():
 def test_a_map_has_a_panel_a_method_with_its_results():
     axes = drawing.FIGURES["on_map"].function(tables()["map.csv"]).axes
     assert [ax.get_title() for ax in axes if ax.get_title()] == [
-        f"{method}: 3 on topic, 1 kinds" for method in (claims.NO_FANOUT, claims.FOLM)
+        f"{method}: 3 on topic, of 1 kind" for method in (claims.NO_FANOUT, claims.FOLM)
     ]
 
 
