@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from r4t_utils.evaluation.claims import CLAIMS, DIFFUSION, FOLM, FULL_SAMPLER, NO_FANOUT
+from r4t_utils.evaluation.claims import CLAIMS, DIFFUSION, FOLM, FULL_SAMPLER, NO_FANOUT, NOISE
 from r4t_utils.evaluation.looks import COLOURS, DASHED, KINDS, MARKERS, PALETTE, ROWS, TASKS, by_task, subplots
 from r4t_utils.evaluation.verdicts import paper_differences
 
@@ -132,9 +132,10 @@ def best_of(frame: pd.DataFrame) -> Figure:
 
 
 def latency(frame: pd.DataFrame) -> Figure:
-    """Upper panel: median seconds to fan out a batch of queries against batch size, both axes logarithmic, with bands
-    between the quartiles, for R4T-FOLM and R4T-Diffusion: the fan-out alone, from the query's text, and with search; a
-    cross marks R4T-Diffusion with the paper's sampler. Lower panel: how many times longer R4T-FOLM takes."""
+    """Upper panel: median seconds to answer a batch of queries against batch size, both axes logarithmic, with bands
+    between the quartiles, for R4T-FOLM and R4T-Diffusion: the fan-out alone, from the query's text, and with search; in
+    grey, with search, MMR and noise; a cross marks R4T-Diffusion with the paper's sampler. Lower panel: how many times
+    longer R4T-FOLM takes than R4T-Diffusion."""
     seconds = frame.groupby(["path", "part", "batch", "nfe"], sort=False)["seconds"]
     quartiles = {name: seconds.quantile(q) for name, q in (("median", 0.5), ("q25", 0.25), ("q75", 0.75))}
     frame = pd.DataFrame(quartiles).reset_index()
@@ -142,10 +143,12 @@ def latency(frame: pd.DataFrame) -> Figure:
     frame = frame.loc[frame.part != FULL_SAMPLER]
     figure, ((upper,), (lower,)) = subplots(2, 1, 5.0, sharex=True, height_ratios=[2, 1])
     dashes = {"fan-out": "-", "from text": (0, (1, 1.5)), "with search": DASHED}
+    frame = frame.loc[frame.part.isin(dashes)]
     shown = frame.loc[(frame.part != "from text") | (frame.path != FOLM)]  # the policy's fan-out starts at the text
     for _, rows in shown.groupby(["path", "part"], sort=False):
         rows, path, part = rows.sort_values("batch"), rows.path.iloc[0], rows.part.iloc[0]
-        look = {"color": COLOURS[path], "linestyle": dashes[part], "marker": MARKERS[path], "markersize": 4}
+        look = {"color": COLOURS[path], "linestyle": dashes[part], "markersize": 4}
+        look["marker"] = "P" if path == NOISE else MARKERS[path]  # of one kind with MMR, yet a line of its own
         upper.plot(rows.batch, rows["median"], label=f"{path}, {part} ({rows.nfe.median():.0f} NFE)", **look)
         upper.fill_between(rows.batch, rows.q25, rows.q75, color=COLOURS[path], alpha=0.2, linewidth=0)
     for row in full.itertuples():

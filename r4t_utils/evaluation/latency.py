@@ -63,7 +63,8 @@ def sweep(
     Args:
         paths: {path: function(batch)}, which does the work for `batch` queries and yields each step's name once done.
         parts: {part: {path: its steps}}; what is reported is the sum of those steps within one repeat.
-        nfe: {path: network evaluations that one query needs}: a token is one, a guided sampling step two.
+        nfe: {path: network evaluations that one query needs}: a token is one, a guided sampling step two;
+            0 for a path without a network.
         batch_sizes: queries per call, each 1 or more.
         repeats, warmup: rounds that count, 1 or more, and that do not.
         progress: wraps the batch sizes, as tqdm does.
@@ -71,8 +72,8 @@ def sweep(
     round were walked side by side), seconds (per call) and nfe. Raises ValueError for a path without its NFE, or a step
     that it did not take.
     """
-    if bad := [path for path in paths if not nfe.get(path, 0) > 0]:
-        raise ValueError(f"nfe is {dict(nfe)}; it must hold a number above 0 for {', '.join(bad)}.")
+    if bad := [path for path in paths if not nfe.get(path, -1) >= 0]:
+        raise ValueError(f"nfe is {dict(nfe)}; it must hold a number of 0 or more for {', '.join(bad)}.")
     rows = []
     for batch in progress(batch_sizes):
         fns = {path: lambda walk=walk, batch=batch: _steps(walk(batch)) for path, walk in paths.items()}
