@@ -57,6 +57,7 @@ FIGURES = {
     "results": Entry(figures.results, ("metrics.csv",)),
     "claims": Entry(figures.claims, ("claims.json",)),
     "ladder": Entry(figures.ladder, ("ladder.csv",)),
+    "few_evaluations": Entry(training_figures.few_evaluations, ("few_evaluations.csv",)),
     "ablations": Entry(training_figures.ablations, ("ablations.csv",)),
     "best_of": Entry(figures.best_of, ("best_of.csv",)),
     "latency": Entry(figures.latency, ("latency.csv",)),

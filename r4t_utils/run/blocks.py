@@ -79,6 +79,11 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     return [*lines, "", _picture(place, "best_of")]
 
 
+def trial(folder: Path, place: Path, name: str) -> list[str]:
+    """The figure of a trial that stands in results/trials."""
+    return [_picture(place.parents[1] / "trials", name)]
+
+
 def _picture(folder: Path, name: str) -> str:
     """A recorded figure as a notebook's prose shows it."""
     from r4t_utils.evaluation.drawing import FIGURES
@@ -94,10 +99,13 @@ def between(text: str, name: str, body: Callable[[str], str]) -> str:
     return marks.sub(lambda found: f"{found[1]}{body(found[2] or '')}\n{found[3]}", text)
 
 
+BLOCKS = {"badges": badges, "cost": cost, "seeds": over_seeds, "ablations": ablations, "trial": trial}
+
+
 def filled(source: str, folder: Path, place: Path | None = None) -> str:
     """Prose with every block drawn anew from a folder of results, whose figures it shows from `place`: where the folder
     will lie, if it does not lie there yet."""
-    for name, block in {"badges": badges, "cost": cost, "seeds": over_seeds, "ablations": ablations}.items():
+    for name, block in BLOCKS.items():
         source = between(source, name, lambda stage, block=block: "\n".join(block(folder, place or folder, stage)))
     return source
 

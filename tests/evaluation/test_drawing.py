@@ -153,6 +153,14 @@ def single_examples():
     ]
     said = {"query": "a query", "ground": 0.1, "div": 0.2, "align": 0.3, "sub_queries": "a; b; c"}
     return {
+        "few_evaluations.csv": pd.DataFrame(
+            [
+                {"row": row, "sampler": sampler, "evaluations": n, "measure": measure}
+                | {"mean": 0.1 * n, "low": 0.1 * n - 0.1, "high": 0.1 * n + 0.1}
+                for row, sampler, n in ((claims.NOISE, "", 0), (claims.FOLM, "", 0), ("a", "dpm", 1), ("b", "dpm", 4))
+                for measure in ("alignment", "subtopic recall", "distance", "energy")
+            ]
+        ),
         "group.csv": pd.DataFrame([said | {"reward": 0.9 - i / 10, "advantage": 1.5 - i} for i in range(4)]),
         "pair.csv": plane.assign(kind=kinds, finds="a content"),
         "denoising.csv": plane.assign(kind=steps, sigma=levels),

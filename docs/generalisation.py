@@ -1,0 +1,170 @@
+"""What helps the student on queries that it never saw? `python docs/generalisation.py RUN [RUN ...]`, one run per seed.
+
+RUN holds what notebooks 1 to 3 of a run wrote. The run's denoiser is trained on its pairs in other ways, and a
+generator of one evaluation is trained without a teacher; the run's judge says on validation queries what their
+directions find, beside the run's own student, noise, a re-ranker and the policy.
+"""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import held_out
+import numpy as np
+import torch
+from held_out import HeldOut, Scores
+from scipy.optimize import linear_sum_assignment
+
+from r4t_utils.diffusion.denoiser import Denoiser
+from r4t_utils.diffusion.directions import directions, with_neighbours
+from r4t_utils.diffusion.samplers import Sampling, sample
+from r4t_utils.diffusion.training import PairSampler, ema_decay, learning_rate, train, update_ema
+from r4t_utils.evaluation import methods
+from r4t_utils.machine.device import device, fix_threads, side_by_side
+from r4t_utils.machine.progress import Bar
+from r4t_utils.policy.folm import Folm
+from r4t_utils.policy.synthesis import Pairs
+from r4t_utils.settings import DiffusionSettings
+from r4t_utils.space.encoder import unit
+
+COPIES = 4  # of a query's embedding, which share its targets between them
+ONE_STEP = Sampling(sampler="dpm", sampling_steps=1, guidance=0.0)
+
+
+class Student(HeldOut):
+    """A run's pairs, and students that learn them."""
+
+    def __init__(self, run: Path):
+        super().__init__(run, "03_pair_synthesis")
+        self.pairs, self.how = Pairs.load(run / "03_pair_synthesis" / "oar"), self.settings.diffusion
+
+    def trained(self, targets: np.ndarray, z_q: np.ndarray, counts: np.ndarray, how: DiffusionSettings) -> Denoiser:
+        """A denoiser of the run's size that learnt these pairs."""
+        denoiser = Denoiser.from_settings(self.encoder.d, how, self.seed).to(device())
+        tokens = with_neighbours(z_q, self.index, how.neighbours)
+        train(denoiser, targets, tokens, how, counts=counts, seed=self.seed, label=f"seed {self.seed}")
+        return denoiser
+
+    def answers(self, denoiser: Denoiser, how: Sampling | DiffusionSettings) -> np.ndarray:
+        z_q = self.encoder.text(self.queries)
+        return directions(denoiser, z_q, self.index, self.k, self.k, how, self.seed + 3)
+
+    def as_it_is(self) -> np.ndarray:
+        p = self.pairs
+        return self.answers(self.trained(p.targets, p.z_q, p.counts, self.how), self.how)
+
+    def of_copies(self, copies: list[np.ndarray]) -> np.ndarray:
+        """Every query stands there several times, under other embeddings, which share its targets between them."""
+        p, copies = self.pairs, copies[: self.pairs.targets.shape[1]]
+        n = len(copies)
+        F = p.targets.shape[1] // n * n
+        targets = np.concatenate([p.targets[:, i:F:n] for i in range(n)])
+        counts = np.concatenate([-(-(np.minimum(p.counts, F) - i) // n) for i in range(n)]).clip(0)
+        return self.answers(self.trained(targets, np.concatenate(copies), counts, self.how), self.how)
+
+    def noisy(self, spread: float) -> np.ndarray:
+        z_q, rng = self.pairs.z_q, np.random.default_rng(self.seed)
+        noise = rng.standard_normal((COPIES, *z_q.shape)).astype(np.float32)
+        return self.of_copies([*unit(z_q + spread / np.sqrt(self.encoder.d) * noise)])
+
+    def paraphrased(self) -> np.ndarray:
+        """The query itself, and what the zero-shot policy says that comes nearest to it."""
+        asked = self.database.corpus.queries("oar", "train")["query"].tolist()
+        policy = Folm.load(self.run / "02_rl_fanout" / "zero_shot", self.settings.folm)
+        drawn = policy.fan_out("oar", asked, seed=self.seed + 5)
+        said = methods.written(self.search["alone"], asked, [fanout for (fanout,) in drawn]).directions
+        here = (self.pairs.z_q @ self.encoder.text(asked).T).argmax(1)  # queries without a pair are not there
+        near = np.einsum("nkd,nd->nk", said[here], self.pairs.z_q)
+        order = np.argsort(np.where(near > 1 - 1e-5, -1, -near), axis=1, kind="stable")
+        rows = [said[here, order[:, i]] for i in range(COPIES - 1)]
+        return self.of_copies([self.pairs.z_q, *rows])
+
+    def offsets(self, sigma_max: float) -> np.ndarray:
+        """Rows are learnt as differences from the query. With little noise at the start, sampling starts at the query:
+        `sigma_max` is in standard deviations of the differences."""
+        p, how = self.pairs, self.how.model_copy(update={"sigma_max": sigma_max})
+        apart = p.targets - p.z_q[:, None, None]
+        valid = np.arange(apart.shape[1]) < p.counts[:, None]
+        scale = how.sigma_data / np.sqrt((apart[valid] ** 2).mean())
+        denoiser = self.trained(apart * scale, p.z_q, p.counts, how)
+        z_q, generator = self.encoder.text(self.queries), torch.Generator().manual_seed(self.seed + 3)
+        rows = sample(denoiser, with_neighbours(z_q, self.index, how.neighbours), self.k, how, generator)
+        return unit(z_q[:, None] + rows.cpu().numpy() / scale)
+
+    def one_step(self) -> np.ndarray:
+        """A generator of one evaluation: the network at the most noise, trained by the energy score of its sets."""
+        p, how = self.pairs, self.how
+        net = Denoiser.from_settings(self.encoder.d, how, self.seed).to(device())
+        ema = copy.deepcopy(net).eval().requires_grad_(False)
+        batch = PairSampler(p.targets, with_neighbours(p.z_q, self.index, how.neighbours), p.counts)
+        optimiser, top = torch.optim.Adam(net.parameters(), lr=how.peak_lr, fused=True), net.schedule.top
+        torch.manual_seed(self.seed)
+        with Bar(how.steps, f"one step, seed {self.seed}") as bar:
+            for step in range(how.steps):
+                optimiser.param_groups[0]["lr"] = learning_rate(step, how.peak_lr, how.warmup_steps, how.steps)
+                Z, tokens = batch(how.batch_size)
+                context, keep = net.context(tokens), torch.as_tensor(top)
+                one, two = (net(top * torch.randn_like(Z), keep, context=context) for _ in range(2))
+                loss = ((matched(one, Z) + matched(two, Z) - matched(one, two)) / 2).mean()
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                update_ema(ema, net, ema_decay(step, how.ema))
+                bar.update(1, loss=loss.item())
+        return self.answers(ema, ONE_STEP)
+
+
+def matched(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
+    """The mean distance of matched rows between sets A and B (n, L, d): (n,)."""
+    distance = torch.cdist(A, B)
+    order = [linear_sum_assignment(each)[1] for each in distance.detach().cpu().numpy()]
+    chosen = torch.as_tensor(np.stack(order), device=A.device)[:, :, None]
+    return distance.gather(2, chosen).mean((1, 2))
+
+
+TRIALS: dict[str, Callable[[Student], np.ndarray]] = {
+    "the student as it is": Student.as_it_is,
+    "noise of length 0.2 on z_q in training": lambda s: s.noisy(0.2),
+    "noise of length 0.5 on z_q in training": lambda s: s.noisy(0.5),
+    "paraphrases of the query by the zero-shot policy": Student.paraphrased,
+    "rows as differences from the query": lambda s: s.offsets(s.how.sigma_max),
+    "the same, sampling from the query on": lambda s: s.offsets(4.0),
+    "one evaluation, trained by the energy score": Student.one_step,
+}
+
+
+def measured(run: Path, row: str) -> Scores:
+    """What the judge says of a row, and how its sets lie."""
+    student = Student(run)
+    if row in ("noise", "MMR"):
+        return student.noise() if row == "noise" else student.mmr()
+    if row == "R4T-FOLM":
+        policy = Folm.load(run / "02_rl_fanout" / "oar", student.settings.folm)
+        drawn = [fanout for (fanout,) in policy.fan_out("oar", student.queries, seed=student.seed + 2)]
+        rows = np.asarray(methods.written(student.search["alone"], student.queries, drawn).directions)
+    else:
+        rows = TRIALS[row](student)
+    return student.scores(rows) | student.geometry(rows)
+
+
+def main(runs: list[Path]) -> None:
+    names = ["noise", "MMR", "R4T-FOLM", *TRIALS]
+    tasks = {f"{name} @ {run}": (run, name) for run in runs for name in names}
+    found = side_by_side(lambda task: measured(*tasks[task]), tasks, 2)
+    each = {name: held_out.over_seeds([found[f"{name} @ {run}"] for run in runs]) for name in names}
+    heads = "row", "merged: alignment / recall = quality", "above noise", "above the student"
+    heads += "alone", "above noise", "above the student", "distance", "different", "cosine of rows"
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    for name, scores in each.items():
+        cells = [name]
+        for way in held_out.WAYS:
+            others = (each[other] for other in ("noise", "the student as it is"))
+            cells += [held_out.cell(scores, way), *(held_out.gain(scores, other, way) for other in others)]
+        shape = ("distance", "different", "cosine of rows")
+        cells += [f"{scores[key].mean():.2f}" if key in scores else "" for key in shape]
+        print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    fix_threads()
+    main(held_out.asked("03_pair_synthesis"))

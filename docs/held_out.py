@@ -1,0 +1,102 @@
+"""What the trials of retrievers share: the validation queries of a run, and what its judge says of directions for them.
+
+RUN is a folder that notebooks wrote into, such as artifacts/cpu/sample/seed-0. Scores are of two answers: *merged*, by
+the profile's rule and with the query's own list, and *alone*, the fan-out filled up to as many different results.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from r4t_utils.evaluation import intervals, methods, rerankers
+from r4t_utils.evaluation.judges import judge, quality
+from r4t_utils.evaluation.methods import Search
+from r4t_utils.run import manifest, profiles
+from r4t_utils.settings import Merging
+from r4t_utils.space.database import Database
+from r4t_utils.space.encoder import SentenceEncoder
+
+WAYS = "merged", "alone"
+KEYS = "alignment", "recall", "quality"
+SPREAD, STRENGTH = 0.5, 0.3  # of the noise, and of MMR's care for variety
+Scores = dict[str, np.ndarray]  # "merged alignment", "alone quality", ... and "group": a value per query
+
+
+class HeldOut:
+    """A run's database, settings, seed and validation queries; ValueError for a folder without a finished stage."""
+
+    def __init__(self, run: Path, stage: str):
+        facts = manifest.read(run / stage)
+        if facts is None:
+            raise ValueError(f"{run}: notebook {stage} left no manifest there; run it first")
+        self.run, self.seed = run, facts["seed"]
+        self.settings = profiles.load(facts["profile"], facts["overrides"])
+        self.k, self.database = self.settings.folm.k, Database.load(run / "01_data_curation" / "database")
+        self.index, self.encoder = self.database.index("oar"), self.database.encoder
+        self.rows = self.database.corpus.queries("oar", "validation")
+        self.queries = self.rows["query"].tolist()
+        self.judge = judge(self.database.corpus, SentenceEncoder())
+        rules = self.settings.merging, Merging(rule="fill", query_weight=0.0)
+        self.search = {
+            way: Search(self.encoder, self.index, self.k, self.k, rule) for way, rule in zip(WAYS, rules, strict=True)
+        }
+
+    def scores(self, directions: np.ndarray) -> Scores:
+        """What directions (n, k, d) for the validation queries find."""
+        return self.of_results({way: s.along(self.queries, directions).ids for way, s in self.search.items()})
+
+    def geometry(self, directions: np.ndarray) -> Scores:
+        """Of each set: the mean distance of a row to its nearest content, how many different contents its rows are
+        nearest to, and the mean cosine between two rows."""
+        n, k, d = directions.shape
+        top, distance = self.index.search(directions.reshape(-1, d), 1)
+        cosines = np.einsum("nid,njd->nij", directions, directions)
+        return {
+            "distance": distance.reshape(n, k).mean(1),
+            "different": np.array([len(set(row)) for row in top.reshape(n, k).tolist()], float),
+            "cosine of rows": (cosines.sum((1, 2)) - k) / (k * (k - 1)),
+        }
+
+    def noise(self) -> Scores:
+        """Noise around the query."""
+        return self.scores(np.asarray(methods.noise(self.search["alone"], self.queries, SPREAD, self.seed).directions))
+
+    def mmr(self) -> Scores:
+        """MMR over the query's top 100."""
+        ids = rerankers.reranked(self.search["alone"], self.queries, "mmr", STRENGTH).ids
+        return self.of_results(dict.fromkeys(WAYS, ids))
+
+    def of_results(self, ids: Mapping[str, np.ndarray]) -> Scores:
+        """The judge's scores of ids (n, k) for each way of answering."""
+        found: Scores = {"group": self.rows["group"].to_numpy()}
+        for way, results in ids.items():
+            of_way = self.judge.score(self.rows, results, None, self.k, self.settings.evaluation.alpha)
+            values = of_way["alignment"], of_way["diversity"], quality(of_way)
+            found |= {f"{way} {key}": value for key, value in zip(KEYS, values, strict=True)}
+        return found
+
+
+def over_seeds(of_runs: Sequence[Scores]) -> Scores:
+    """The scores of several runs, stacked: (runs, n)."""
+    return {key: np.stack([scores[key] for scores in of_runs]) for key in of_runs[0]}
+
+
+def cell(scores: Scores, way: str) -> str:
+    """Alignment / subtopic recall = quality, times 100."""
+    return "{:.1f} / {:.1f} = {:.1f}".format(*(100 * scores[f"{way} {key}"].mean() for key in KEYS))
+
+
+def gain(scores: Scores, other: Scores, way: str) -> str:
+    """The difference in quality with its interval over seeds and groups of queries, times 100."""
+    a, b = (each[f"{way} quality"] for each in (scores, other))
+    return intervals.difference(a, b, 2000, 0, scores["group"][0]).interval.hundredths
+
+
+def asked(stage: str) -> list[Path]:
+    """The folders that the command names; exits with the usage where there is none or one lacks the stage."""
+    folders = [Path(given) for given in sys.argv[1:]]
+    if not folders or not all((folder / stage).is_dir() for folder in folders):
+        sys.exit(f"usage: python {sys.argv[0]} RUN [RUN ...], folders of runs that are done up to notebook {stage}")
+    return folders
