@@ -53,6 +53,20 @@ class Student(HeldOut):
         p = self.pairs
         return self.answers(self.trained(p.targets, p.z_q, p.counts, self.how), self.how)
 
+    def drawn(self, policy: str, seed: int, n: int = 1) -> np.ndarray:
+        """Directions (queries, n, k, d) of a policy's fan-outs of the training queries."""
+        asked = self.database.corpus.queries("oar", "train")["query"].tolist()
+        model = Folm.load(self.run / "02_rl_fanout" / policy, self.settings.folm)
+        runs = zip(*model.fan_out("oar", asked, n, seed=seed))
+        each = [methods.written(self.search["alone"], asked, list(fanouts)).directions for fanouts in runs]
+        return np.stack([np.asarray(rows) for rows in each], axis=1)
+
+    def more_fanouts(self, n: int) -> np.ndarray:
+        asked = self.database.corpus.queries("oar", "train")["query"].tolist()
+        targets = self.drawn("oar", self.seed + 6, n)
+        counts = np.full(len(asked), n)
+        return self.answers(self.trained(targets, self.encoder.text(asked), counts, self.how), self.how)
+
     def of_copies(self, copies: list[np.ndarray]) -> np.ndarray:
         """Every query stands there several times, under other embeddings, which share its targets between them."""
         p, copies = self.pairs, copies[: self.pairs.targets.shape[1]]
@@ -70,9 +84,7 @@ class Student(HeldOut):
     def paraphrased(self) -> np.ndarray:
         """The query itself, and what the zero-shot policy says that comes nearest to it."""
         asked = self.database.corpus.queries("oar", "train")["query"].tolist()
-        policy = Folm.load(self.run / "02_rl_fanout" / "zero_shot", self.settings.folm)
-        drawn = policy.fan_out("oar", asked, seed=self.seed + 5)
-        said = methods.written(self.search["alone"], asked, [fanout for (fanout,) in drawn]).directions
+        said = self.drawn("zero_shot", self.seed + 5)[:, 0]
         here = (self.pairs.z_q @ self.encoder.text(asked).T).argmax(1)  # queries without a pair are not there
         near = np.einsum("nkd,nd->nk", said[here], self.pairs.z_q)
         order = np.argsort(np.where(near > 1 - 1e-5, -1, -near), axis=1, kind="stable")
@@ -124,6 +136,7 @@ def matched(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
 
 TRIALS: dict[str, Callable[[Student], np.ndarray]] = {
     "the student as it is": Student.as_it_is,
+    "eight fan-outs of a query": lambda s: s.more_fanouts(8),
     "noise of length 0.2 on z_q in training": lambda s: s.noisy(0.2),
     "noise of length 0.5 on z_q in training": lambda s: s.noisy(0.5),
     "paraphrases of the query by the zero-shot policy": Student.paraphrased,
