@@ -51,11 +51,11 @@ def hero(frame: pd.DataFrame) -> Figure:
         for row in shown.loc[shown.method == method].itertuples():
             y = 0.5 + 0.25 * row.rank
             mark, colour = MARKS[row.on_topic]
-            ax.text(x, y, _short(row.asked, 24), fontsize=7.5, color=PALETTE[0], va="center")
+            ax.text(x, y, _short(row.asked, 34), fontsize=7, color=PALETTE[0], va="center")
             if row.pieces:
-                _pieces(ax, x + 1.5, y - 0.11, 0.2, row.pieces, 8, 1)
+                _pieces(ax, x + 1.9, y - 0.1, 0.19, row.pieces, 7, 1)
             else:
-                ax.text(x + 1.5, y, _short(row.title, 36), fontsize=6.5, va="center")
+                ax.text(x + 1.9, y, _short(row.title, 30), fontsize=6, va="center")
             ax.text(x + 3.3, y, mark, fontsize=9, color=colour, va="center", ha="center", fontweight="bold")
     return figure
 
@@ -121,17 +121,18 @@ def group(frame: pd.DataFrame) -> Figure:
 
 def pair(frame: pd.DataFrame) -> Figure:
     """A training query (star), the contents nearest to it (grey), and two of its targets Z, in the plane of the two
-    main axes: every dot of a colour is a row of one set, a direction to search in. The outermost are named by the
-    content that they find first."""
+    main axes: every dot of a colour is a row of one set, a direction to search in. The one farthest from the query
+    is named by the content that it finds first."""
     figure, ((ax,),) = subplots(1, 1, 3.6)
     _scene(ax, frame)
+    centre = frame.loc[frame.kind == "query", ["x", "y"]].iloc[0]
     sets = [kind for kind in frame.kind.unique() if str(kind).startswith("set")]
     for kind, colour, marker in zip(sets, (PALETTE[0], PALETTE[1]), "os"):
         rows = frame.loc[frame.kind == kind]
         ax.scatter(rows.x, rows.y, s=34, color=colour, marker=marker, edgecolor="white", label=f"Z, {kind}", zorder=3)
-        for row in rows.loc[[rows.x.idxmin(), rows.x.idxmax()]].itertuples():
-            name = _short(str(row.finds), 40)
-            ax.annotate(name, (row.x, row.y), (5, 4), textcoords="offset points", fontsize=6.5, color=colour)
+        far = rows.loc[((rows[["x", "y"]] - centre) ** 2).sum(axis=1).idxmax()]
+        name, place = _short(str(far.finds), 40), {"textcoords": "offset points", "fontsize": 6.5}
+        ax.annotate(name, (far.x, far.y), (5, 5), color=colour, **place)
     ax.legend()
     return figure
 
