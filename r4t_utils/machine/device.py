@@ -38,12 +38,16 @@ def half_products() -> Any:
 
 
 def fix_threads() -> None:
-    """Lets torch, numpy's BLAS and faiss compute on THREADS threads, whatever the cores and the environment."""
+    """Lets torch and faiss compute on THREADS threads and BLAS on one, whatever the cores and the environment.
+
+    A second thread of OpenBLAS goes on spinning for some 25 ms after each product of numpy's, and takes a core from what
+    torch does next: encoding and denoising a batch then take up to twice as long.
+    """
     import faiss  # and with it numpy: a library must be loaded to be told
     import torch
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(THREADS)
+    threadpool_limits({"blas": 1, "openmp": THREADS})
     torch.set_num_threads(THREADS)
     faiss.omp_set_num_threads(THREADS)
 

@@ -137,7 +137,8 @@ class DualEncoder:
         return self._project(embeddings, self.content_head)
 
     def _project(self, x: np.ndarray, head: Tensor) -> np.ndarray:
-        return unit((x - self.mean.numpy()) @ head.numpy()).astype(np.float32)
+        with torch.inference_mode():  # torch's product, since numpy's keeps a thread busy after it (`fix_threads`)
+            return unit(((torch.from_numpy(x) - self.mean) @ head).numpy()).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Of the sentence encoder only the layers that were tuned, in float16, which holds them exactly."""
