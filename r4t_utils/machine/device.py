@@ -40,8 +40,8 @@ def half_products() -> Any:
 def fix_threads() -> None:
     """Lets torch and faiss compute on THREADS threads and BLAS on one, whatever the cores and the environment.
 
-    A second thread of OpenBLAS goes on spinning for some 25 ms after each product of numpy's, and takes a core from what
-    torch does next: encoding and denoising a batch then take up to twice as long.
+    A second thread of OpenBLAS goes on spinning for some 25 ms after each product of numpy's, and takes a core from
+    what torch does next: encoding and denoising a batch then take up to twice as long.
     """
     import faiss  # and with it numpy: a library must be loaded to be told
     import torch
