@@ -20,7 +20,9 @@ README = (paths.ROOT / "README.md").read_text()
 COMMITTED = {heading: paths.ROOT.joinpath("results", *run) for heading, run in readme.RUNS.items()}
 
 
-def test_generated_blocks_are_those_of_the_results():
+@pytest.fixture
+def as_recorded():
+    """Skips where results were recorded by an earlier version, or anew here, as users do."""
     if old := [
         h for h, folder in COMMITTED.items() if (folder / "claims.json").is_file() and not verdicts.read(folder)
     ]:
@@ -32,6 +34,9 @@ def test_generated_blocks_are_those_of_the_results():
     )
     if changed.returncode or changed.stdout:
         pytest.skip("results were recorded anew here; `make readme` draws the README from them")
+
+
+def test_generated_blocks_are_those_of_the_results(as_recorded):
     assert readme.filled(README, COMMITTED) == README
 
 
@@ -107,3 +112,15 @@ def test_the_example_runs(tmp_path, capsys):
     assert len(results) == 10 and results.id.is_unique
     assert results.distance.between(0, 2).all()
     assert results.title[0] in capsys.readouterr().out
+
+
+def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
+    folder = COMMITTED["synthetic corpus"]
+    stages = json.loads((folder / "manifest.json").read_text())["stages"].values()
+    minutes = f"{sum(stage['seconds'] for stage in stages) / 60:.0f}"
+    assert re.findall(r"six notebooks, which took (\d+) minutes", README) == [minutes]
+    (kept,) = (row for row in verdicts.read(folder) if row["id"] == "C4")
+    share = f"{100 * min(part['mean'] for part in kept['parts'] if part['decides']):.0f}"
+    assert re.findall(r"keeps (\d+) % of its", README) == [share]
+    for stage in ("04_diffusion_training", "05_evaluation"):
+        assert re.findall(r"keeps (\d+) hundredths", paths.notebook(stage).read_text(encoding="utf-8")) == [share]
