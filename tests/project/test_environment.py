@@ -98,7 +98,7 @@ def test_every_import_is_a_declared_dependency():
     declared = DIRECT.keys() | {"packaging"}  # pip and pytest themselves stand on it
     tools = {canonicalize_name(Requirement(text).name) for text in EXTRAS["test"] + EXTRAS["lint"]}
     site = {canonicalize_name(Requirement(text).name) for text in EXTRAS["docs"]}
-    ours = {"r4t_utils"} | {p.stem for p in (paths.ROOT / "tests").rglob("*.py")}
+    ours = {"r4t_utils"} | {p.stem for folder in ("tests", "docs") for p in (paths.ROOT / folder).rglob("*.py")}
     for folder, allowed in (("r4t_utils", declared - tools - site), ("docs", declared - tools), ("tests", declared)):
         for file in (paths.ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
