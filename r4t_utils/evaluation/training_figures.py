@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from r4t_utils.evaluation.claims import FOLM, MMR
 from r4t_utils.evaluation.looks import COLOURS, DASHED, PALETTE, TASK_COLOURS, TASKS, by_task, subplots
 
 
@@ -119,8 +120,8 @@ def few_evaluations(frame: pd.DataFrame) -> Figure:
             bars = [line["mean"] - line.low, line.high - line["mean"]]
             look = {"color": PALETTE[i], "marker": "o^sD"[i % 4], "markersize": 4, "capsize": 2, "label": sampler}
             ax.errorbar(line.evaluations, line["mean"], bars, **look)
-        for i, row in enumerate(level.loc[level.measure == measure].itertuples()):
-            dashes = ("-", DASHED, (0, (1, 1.5)))[i % 3]
+        for row in level.loc[level.measure == measure].itertuples():
+            dashes = {MMR: DASHED, FOLM: (0, (1, 1.5))}.get(row.row, "-")
             ax.axhline(row.mean, color=COLOURS[row.row], linestyle=dashes, linewidth=1, label=row.row, zorder=0)
         ax.set(title=measure, xscale="log")
         ax.xaxis.set_minor_locator(NullLocator())
