@@ -6,6 +6,7 @@ import torch
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.samplers import How, sample
 from r4t_utils.machine.checks import whole
+from r4t_utils.machine.device import threads_for
 from r4t_utils.space.index import Searchable
 
 
@@ -29,7 +30,8 @@ def directions(
     whole("k", k, 1, L, "a set has no more rows")
     generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**64 - 1))
     tokens = with_neighbours(z_q, index, denoiser.config.neighbours, allowed)
-    rows = sample(denoiser, tokens, L, how, generator, alike)[:, :k]
+    with threads_for(len(tokens)):
+        rows = sample(denoiser, tokens, L, how, generator, alike)[:, :k]
     return torch.nn.functional.normalize(rows, dim=-1).cpu().numpy()
 
 

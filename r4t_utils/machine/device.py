@@ -1,11 +1,12 @@
 """Where models run, in which precision and on how many threads, and two tasks that share nothing side by side."""
 
 import io
-from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeVar
 
 THREADS = 2  # of every recorded computation: how a sum is split among threads decides how it is rounded
+FEW = 16  # texts or queries below which one thread is faster than two: a thread that sleeps must be woken each time
 
 T = TypeVar("T")
 
@@ -50,6 +51,22 @@ def fix_threads() -> None:
     threadpool_limits({"blas": 1, "openmp": THREADS})
     torch.set_num_threads(THREADS)
     faiss.omp_set_num_threads(THREADS)
+
+
+@contextmanager
+def threads_for(n: int) -> Iterator[None]:
+    """A context in which the caller's thread computes a batch of n texts or queries: alone where they are `FEW`."""
+    import torch
+
+    before = torch.get_num_threads()
+    if n >= FEW or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def numerics() -> dict[str, str | int | bool | list[str]]:

@@ -94,7 +94,7 @@ class SentenceEncoder:
     @torch.inference_mode()
     def _encode(self, batch: list[str]) -> np.ndarray:
         tokens = self.tokenizer(batch, padding=True, truncation=True, return_tensors="pt").to(self.device)
-        with machine.half_products():
+        with machine.half_products(), machine.threads_for(len(batch)):
             states = self.model(**tokens).last_hidden_state.float()
         mask = tokens["attention_mask"].unsqueeze(-1)
         return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1).cpu().numpy()

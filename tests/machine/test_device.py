@@ -25,6 +25,18 @@ def test_each_process_computes_on_one_thread():
     assert side_by_side(lambda task: torch.get_num_threads(), ["oar", "wscr"]) == {"oar": 1, "wscr": 1}
 
 
+def test_a_small_batch_is_computed_by_one_thread_and_leaves_the_rest_as_it_was():
+    torch.set_num_threads(2)
+    seen = []
+    for n in (1, machine.FEW - 1, machine.FEW):
+        with machine.threads_for(n):
+            seen.append(torch.get_num_threads())
+    assert seen == [1, 1, 2] and torch.get_num_threads() == 2
+    with pytest.raises(KeyError), machine.threads_for(1):
+        raise KeyError
+    assert torch.get_num_threads() == 2
+
+
 def test_on_a_gpu_the_calls_stay_here_in_turn(monkeypatch):
     monkeypatch.setattr("r4t_utils.machine.device.device", lambda: "cuda")
     assert side_by_side(lambda task: os.getpid(), ["oar", "wscr"]) == {"oar": os.getpid(), "wscr": os.getpid()}
