@@ -19,11 +19,9 @@ from scipy.optimize import linear_sum_assignment
 
 from r4t_utils.diffusion.directions import directions
 from r4t_utils.diffusion.samplers import Sampling, nfe
-from r4t_utils.evaluation import drawing, intervals, ladder, methods
+from r4t_utils.evaluation import drawing, intervals, ladder
 from r4t_utils.evaluation.claims import FOLM, MMR, NOISE
 from r4t_utils.machine.device import fix_threads
-from r4t_utils.policy.folm import Folm
-from r4t_utils.policy.prompts import Fanout
 from r4t_utils.retriever import FanoutRetriever
 from r4t_utils.run import paths, profiles
 
@@ -58,13 +56,9 @@ def compared(run: Path) -> dict[str, Scores]:
     """{way: {measure: a value per validation query}} of one run, with its group of near-duplicates."""
     held = HeldOut(run, "04_diffusion_training")
     retriever = FanoutRetriever.from_pretrained(run / "04_diffusion_training" / "oar")
-    policy = Folm.load(run / "02_rl_fanout" / "oar", held.settings.folm)
     index, k, z_q = held.index, held.k, held.encoder.text(held.queries)
     few = ladder.one_per_group(held.rows["group"], QUERIES)
-    some = [held.queries[i] for i in few]
-    drawn = policy.fan_out("oar", some, SETS, seed=1)
-    written = [methods.written(held.search["alone"], some, list(each)).directions for each in zip(*drawn)]
-    theirs = np.stack([np.asarray(rows) for rows in written], axis=1)
+    theirs = held.drawn("oar", [held.queries[i] for i in few], SETS, 1)
 
     def sampled(how: Sampling, seed: int) -> np.ndarray:
         return directions(retriever.denoiser, z_q, index, k, k, how, seed)
@@ -73,7 +67,7 @@ def compared(run: Path) -> dict[str, Scores]:
         each = [directions(retriever.denoiser, z_q, index, 1, 1, how, 1000 * seed + row) for row in range(k)]
         return np.concatenate(each, axis=1)
 
-    first = np.asarray(methods.written(held.search["alone"], held.queries, _single(policy, held)).directions)
+    first = held.drawn("oar", held.queries, 1, held.seed + 2)[:, 0]
     found = {NOISE: held.noise(), MMR: held.mmr(), FOLM: held.scores(first) | held.geometry(first)}
     for name, how in {**WAYS, ROWS_ALONE: WAYS["dpm, 4 steps"]}.items():
         draw = row_by_row if name == ROWS_ALONE else sampled
@@ -88,10 +82,6 @@ def compared(run: Path) -> dict[str, Scores]:
         }
         print(name, f"{seconds:.1f} s", file=sys.stderr, flush=True)
     return found
-
-
-def _single(policy: Folm, held: HeldOut) -> list[Fanout]:
-    return [fanout for (fanout,) in policy.fan_out("oar", held.queries, seed=held.seed + 2)]
 
 
 def table(each: dict[str, Scores]) -> pd.DataFrame:

@@ -19,10 +19,8 @@ from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.directions import directions, with_neighbours
 from r4t_utils.diffusion.samplers import Sampling, sample
 from r4t_utils.diffusion.training import PairSampler, ema_decay, learning_rate, train, update_ema
-from r4t_utils.evaluation import methods
 from r4t_utils.machine.device import device, fix_threads, side_by_side
 from r4t_utils.machine.progress import Bar
-from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.synthesis import Pairs
 from r4t_utils.settings import DiffusionSettings
 from r4t_utils.space.encoder import unit
@@ -53,17 +51,9 @@ class Student(HeldOut):
         p = self.pairs
         return self.answers(self.trained(p.targets, p.z_q, p.counts, self.how), self.how)
 
-    def drawn(self, policy: str, seed: int, n: int = 1) -> np.ndarray:
-        """Directions (queries, n, k, d) of a policy's fan-outs of the training queries."""
-        asked = self.database.corpus.queries("oar", "train")["query"].tolist()
-        model = Folm.load(self.run / "02_rl_fanout" / policy, self.settings.folm)
-        runs = zip(*model.fan_out("oar", asked, n, seed=seed))
-        each = [methods.written(self.search["alone"], asked, list(fanouts)).directions for fanouts in runs]
-        return np.stack([np.asarray(rows) for rows in each], axis=1)
-
     def more_fanouts(self, n: int) -> np.ndarray:
-        asked = self.database.corpus.queries("oar", "train")["query"].tolist()
-        targets = self.drawn("oar", self.seed + 6, n)
+        asked = self.training_queries
+        targets = self.drawn("oar", asked, n, self.seed + 6)
         counts = np.full(len(asked), n)
         return self.answers(self.trained(targets, self.encoder.text(asked), counts, self.how), self.how)
 
@@ -83,8 +73,8 @@ class Student(HeldOut):
 
     def paraphrased(self) -> np.ndarray:
         """The query itself, and what the zero-shot policy says that comes nearest to it."""
-        asked = self.database.corpus.queries("oar", "train")["query"].tolist()
-        said = self.drawn("zero_shot", self.seed + 5)[:, 0]
+        asked = self.training_queries
+        said = self.drawn("zero_shot", asked, 1, self.seed + 5)[:, 0]
         here = (self.pairs.z_q @ self.encoder.text(asked).T).argmax(1)  # queries without a pair are not there
         near = np.einsum("nkd,nd->nk", said[here], self.pairs.z_q)
         order = np.argsort(np.where(near > 1 - 1e-5, -1, -near), axis=1, kind="stable")
@@ -152,9 +142,7 @@ def measured(run: Path, row: str) -> Scores:
     if row in ("noise", "MMR"):
         return student.noise() if row == "noise" else student.mmr()
     if row == "R4T-FOLM":
-        policy = Folm.load(run / "02_rl_fanout" / "oar", student.settings.folm)
-        drawn = [fanout for (fanout,) in policy.fan_out("oar", student.queries, seed=student.seed + 2)]
-        rows = np.asarray(methods.written(student.search["alone"], student.queries, drawn).directions)
+        rows = student.drawn("oar", student.queries, 1, student.seed + 2)[:, 0]
     else:
         rows = TRIALS[row](student)
     return student.scores(rows) | student.geometry(rows)

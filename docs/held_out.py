@@ -13,6 +13,7 @@ import numpy as np
 from r4t_utils.evaluation import intervals, methods, rerankers
 from r4t_utils.evaluation.judges import judge, quality
 from r4t_utils.evaluation.methods import Search
+from r4t_utils.policy.folm import Folm
 from r4t_utils.run import manifest, profiles
 from r4t_utils.settings import Merging
 from r4t_utils.space.database import Database
@@ -37,11 +38,19 @@ class HeldOut:
         self.index, self.encoder = self.database.index("oar"), self.database.encoder
         self.rows = self.database.corpus.queries("oar", "validation")
         self.queries = self.rows["query"].tolist()
+        self.training_queries = self.database.corpus.queries("oar", "train")["query"].tolist()
         self.judge = judge(self.database.corpus, SentenceEncoder())
         rules = self.settings.merging, Merging(rule="fill", query_weight=0.0)
         self.search = {
             way: Search(self.encoder, self.index, self.k, self.k, rule) for way, rule in zip(WAYS, rules, strict=True)
         }
+
+    def drawn(self, policy: str, queries: list[str], n: int, seed: int) -> np.ndarray:
+        """Directions (queries, n, k, d) of n fan-outs by one of the run's policies: "oar" or "zero_shot"."""
+        model = Folm.load(self.run / "02_rl_fanout" / policy, self.settings.folm)
+        runs = zip(*model.fan_out("oar", queries, n, seed=seed))
+        each = [methods.written(self.search["alone"], queries, list(fanouts)).directions for fanouts in runs]
+        return np.stack([np.asarray(rows) for rows in each], axis=1)
 
     def scores(self, directions: np.ndarray) -> Scores:
         """What directions (n, k, d) for the validation queries find."""

@@ -37,28 +37,31 @@ class Lesson(HeldOut):
 
     def __init__(self, run: Path):
         super().__init__(run, "02_rl_fanout")
-        self.asked = self.database.corpus.queries("oar", "train")["query"].tolist()
 
     def fanouts(self, policy: str, queries: list[str], best_of: int, seed: int) -> np.ndarray:
         """Directions (n, k, d) of a policy's sub-queries, of the best of several fan-outs by reward."""
+        if best_of == 1:
+            return self.drawn(policy, queries, 1, seed)[:, 0]
         loaded = Folm.load(self.run / "02_rl_fanout" / policy, self.settings.folm)
         drawn = loaded.fan_out("oar", queries, best_of, seed=seed)
         reward = SetReward("oar", self.encoder, self.index, self.settings.rl, self.k)
-        chosen = methods.best_of_n(reward, queries, drawn) if best_of > 1 else [fanout for (fanout,) in drawn]
+        chosen = methods.best_of_n(reward, queries, drawn)
         return methods.written(self.search["alone"], queries, chosen).directions
 
     def targets(self, name: str) -> np.ndarray:
         """(n, F, k, d) for the training queries."""
         if name in SAMPLED:
             policy, best_of, moved = SAMPLED[name]
-            rows = np.stack([self.fanouts(policy, self.asked, best_of, 100 + i) for i in range(DRAWS)], axis=1)
+            rows = np.stack(
+                [self.fanouts(policy, self.training_queries, best_of, 100 + i) for i in range(DRAWS)], axis=1
+            )
             flat = rows.reshape(-1, rows.shape[-1])
             return self.index.take(self.index.search(flat, 1)[0]).reshape(rows.shape) if moved else rows
-        z_q, k = self.encoder.text(self.asked), self.k
+        z_q, k = self.encoder.text(self.training_queries), self.k
         if name == CHOSEN[0]:
             ids, _ = ladder.maximiser(self.index, z_q, k, equation_1(self.settings.rl))
         elif name == CHOSEN[1]:
-            ids = rerankers.reranked(self.search["alone"], self.asked, "mmr", STRENGTH).ids
+            ids = rerankers.reranked(self.search["alone"], self.training_queries, "mmr", STRENGTH).ids
         else:
             train_queries = self.database.corpus.queries("oar", "train")
             wanted = ladder.wanted(self.judge, train_queries)
@@ -72,7 +75,7 @@ class Lesson(HeldOut):
         seed = self.seed
         how = self.settings.diffusion.model_copy(update={"neighbours": neighbours})
         denoiser = Denoiser.from_settings(self.encoder.d, how, seed).to(device())
-        tokens = with_neighbours(self.encoder.text(self.asked), self.index, neighbours)
+        tokens = with_neighbours(self.encoder.text(self.training_queries), self.index, neighbours)
         train(denoiser, self.targets(name), tokens, how, seed=seed, label=f"{name}, {neighbours}, seed {seed}")
         return directions(denoiser, self.encoder.text(self.queries), self.index, self.k, self.k, how, seed + 3)
 

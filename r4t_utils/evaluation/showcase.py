@@ -94,6 +94,12 @@ def on_map(index: Index, z_q: np.ndarray, answers: Mapping[str, np.ndarray], lab
     return pd.concat(parts, ignore_index=True)
 
 
+def picked(gain: np.ndarray) -> dict[str, int]:
+    """The queries that are shown, by gain (n,): the best, the median and the worst."""
+    order = np.argsort(gain, kind="stable")
+    return {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
+
+
 def side_by_side(
     corpus: Corpus,
     search: Search,
@@ -102,15 +108,15 @@ def side_by_side(
     labels: Labels,
     gain: np.ndarray,
 ) -> pd.DataFrame:
-    """What methods answer to three queries that a rule picks by gain (n,): the best, the median and the worst.
+    """What methods answer to the three queries that `picked` names, by gain (n,).
 
     Returns a row a result: rule, query, gain, method, view ("set": the answer; "sub-queries": what each sub-query finds
     first, for methods that write any), and what `results` says.
     """
-    order, tables = np.argsort(gain, kind="stable"), []
-    for rule, i in (("best", order[-1]), ("median", order[len(order) // 2]), ("worst", order[0])):
+    tables = []
+    for rule, i in picked(gain).items():
         for method, answer in answers.items():
-            views = {"set": (answer.ids[i], ())}
+            views: dict[str, tuple[np.ndarray, Sequence[str]]] = {"set": (answer.ids[i], ())}
             if answer.texts is not None and len(answer.texts[i]) > 1:
                 own = Answer(answer.ids[[i]], answer.directions[[i]], None)  # pyright: ignore[reportOptionalSubscript]
                 views["sub-queries"] = own_top(search, own)[0], answer.texts[i]
