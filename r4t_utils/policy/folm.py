@@ -17,6 +17,8 @@ from r4t_utils.settings import FolmSettings
 if TYPE_CHECKING:
     from peft import PeftModel
 
+LINE = 24  # tokens of a first line, at most
+
 
 class Folm:
     """A causal language model with its tokenizer, ready to be asked for fan-outs."""
@@ -50,16 +52,32 @@ class Folm:
         configured = configured if isinstance(configured, list) else [configured]
         return sorted({token for token in [*configured, self.tokenizer.eos_token_id] if token is not None})
 
+    def _line_ends(self) -> list[int]:
+        """The tokens that end a line, or hold the end of one."""
+        said = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
+        return [token for token, text in enumerate(said) if "\n" in text]
+
     @torch.inference_mode()
     def complete(
-        self, prompts: list[str], temperature: float, seed: int, batch_size: int = 256, label: str = ""
+        self,
+        prompts: list[str],
+        temperature: float,
+        seed: int,
+        batch_size: int = 256,
+        label: str = "",
+        *,
+        first_line: bool = False,
     ) -> list[str]:
-        """One sampled completion for each prompt, in order; the same seed gives the same completions."""
+        """One sampled completion for each prompt, or its first line (of LINE tokens at most), in order; the same seed
+        gives the same ones."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         answers, generator = [""] * len(prompts), torch.Generator().manual_seed(seed)
         model, s, ends = sampled(self.model, self.half), self.settings, self.ends()
-        how = {"max_new_tokens": s.max_new_tokens, "temperature": temperature, "top_p": s.top_p}
+        longest = s.max_new_tokens
+        if first_line:
+            ends, longest = sorted({*ends, *self._line_ends()}), LINE
+        how = {"max_new_tokens": longest, "temperature": temperature, "top_p": s.top_p}
         for rows in progress.track(batches, label) if label else batches:
             ids = self.tokenizer([prompts[i] for i in rows], add_special_tokens=False)["input_ids"]
             drawn = sampling.sample(model, ids, ends, **how, seed=int(torch.randint(2**62, (), generator=generator)))

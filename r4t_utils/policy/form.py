@@ -1,7 +1,8 @@
 """Lessons that teach a small pretrained policy the form of an answer.
 
-Such a model knows English and cannot keep to a form. So it is shown lists in the form, and what they say is what it
-wrote itself, one sub-query per line, after two worked examples.
+Such a model knows English and cannot keep to a form, nor write a list: it soon says one line again and again. So each
+sub-query of a lesson is the first line of an answer of its own, which it begins after two worked examples, and the
+lesson puts k different ones into the form.
 """
 
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ import numpy as np
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import INSTRUCTION, frame, matching_key
 
-TEMPERATURE = 0.5  # of its own words: at the temperature of a fan-out a model of this size loses its thread
+TEMPERATURE = 0.7  # of its own words: at the temperature of a fan-out a model of this size loses its thread
 WORDS = 8  # of a sub-query in a lesson, at most: every token costs time in all that follows
-LINES = "\nWrite one query per line and nothing else.\n\nRequest: {query}"
+ASKED = "\nWrite one query per line and nothing else.\n\nRequest: {query}"
 EXAMPLES = {  # subjects that no corpus here is about
     "oar": {
         "a quiet weekend by the sea": "small hotels with a sea view\ncoastal walks without crowds\nquiet beaches in "
@@ -33,26 +34,26 @@ EXAMPLES = {  # subjects that no corpus here is about
 
 
 def lessons(
-    policy: Folm, queries: dict[str, list[str]], number: int, samples: int, seed: int
+    policy: Folm, queries: dict[str, list[str]], number: int, lines: int, seed: int
 ) -> Iterator[dict[str, str]]:
     """Up to `number` lessons, half of them per task, with the keys prompt and completion.
 
-    A lesson needs k different sub-queries, for which the policy answers a training query `samples` times. The lists
+    A lesson needs k different sub-queries, for which the policy begins `lines` answers to a training query. The lists
     are in form; whether they are any good is not asked.
     """
     rng, k = np.random.default_rng(seed), policy.settings.k
     for task, given in queries.items():
         asked = [given[i] for i in rng.permutation(len(given))[: number // len(queries)]]
-        prompts = [_conversation(policy, task, query) for query in asked for _ in range(samples)]
-        answers = policy.complete(prompts, TEMPERATURE, seed, label=f"its own words, {task}")
+        prompts = [_conversation(policy, task, query) for query in asked for _ in range(lines)]
+        said_of = policy.complete(prompts, TEMPERATURE, seed, label=f"its own words, {task}", first_line=True)
         for i, query in enumerate(asked):
-            said = _different("\n".join(answers[i * samples : (i + 1) * samples]).splitlines())
+            said = _different(said_of[i * lines : (i + 1) * lines])
             if len(said) >= k:
                 yield {"prompt": policy.prompt(task, query), "completion": frame(said[:k])}
 
 
 def _conversation(policy: Folm, task: str, query: str) -> str:
-    ask = INSTRUCTION[task].format(k=policy.settings.k) + LINES
+    ask = INSTRUCTION[task].format(k=policy.settings.k) + ASKED
     turns = [(ask.format(query=request), answer) for request, answer in EXAMPLES[task].items()]
     chat = [{"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn)]
     return policy.chat([*chat, {"role": "user", "content": ask.format(query=query)}])

@@ -14,7 +14,7 @@ from r4t_utils.policy.small import small_policy
 from r4t_utils.policy.trainer import Watch, checkpointed, train_on, trainer_defaults
 from r4t_utils.settings import FolmSettings
 
-SAMPLES = 2  # answers of a pretrained policy from which a lesson's k sub-queries are put together
+LINES = 20  # that a pretrained policy writes for a query, of which the first k different ones are a lesson
 
 
 def zero_shot_policy(
@@ -36,7 +36,7 @@ def zero_shot_policy(
         policy, lessons = small_policy(queries, settings, seed, language)
     else:
         policy = Folm.load(settings.policy, settings)
-        rows = list(form.lessons(policy, queries, settings.warmup_fanouts, SAMPLES, seed))
+        rows = list(form.lessons(policy, queries, settings.warmup_fanouts, LINES, seed))
         if not rows:
             why = f"answered none of {settings.warmup_fanouts} queries with {settings.k} different sub-queries"
             raise ValueError(f"folm.policy={settings.policy} {why}; name another policy, or lower folm.k")

@@ -73,10 +73,10 @@ def test_a_policy_without_its_package_is_named_among_those_there_are(tmp_path):
 
 
 class Talker:
-    """A policy that answers every prompt with the same lines, and keeps what it was asked."""
+    """A policy that begins its answers with these lines in turn, and keeps what it was asked."""
 
     def __init__(self, text: str, k: int = tiny.K):
-        self.text, self.asked = text, []
+        self.lines, self.asked = text.split("\n"), []
         self.settings = SimpleNamespace(k=k, temperature=0.9)
 
     def prompt(self, task, query):
@@ -86,13 +86,14 @@ class Talker:
         self.asked.append(messages)
         return str(len(self.asked))
 
-    def complete(self, prompts, temperature, seed, label=""):
-        return [self.text] * len(prompts)
+    def complete(self, prompts, temperature, seed, label="", *, first_line):
+        assert first_line
+        return [self.lines[i % len(self.lines)] for i in range(len(prompts))]
 
 
 def test_a_lesson_is_what_the_policy_wrote_in_the_form_that_is_asked():
     talker = Talker('1. "red" hats\n1) red hats\n- Red Hats\n\n* blue boots.\nlong green coat')
-    found = list(form.lessons(talker, tiny.QUERIES, number=4, samples=2, seed=0))
+    found = list(form.lessons(talker, tiny.QUERIES, number=4, lines=6, seed=0))
     assert [row["prompt"].split(":")[0] for row in found] == ["oar", "oar", "wscr", "wscr"]
     assert {row["prompt"].split(": ")[1] for row in found} <= {q for rows in tiny.QUERIES.values() for q in rows}
     assert {row["completion"] for row in found} == {prompts.frame(["red hats", "blue boots", "long green coat"])}
@@ -100,7 +101,7 @@ def test_a_lesson_is_what_the_policy_wrote_in_the_form_that_is_asked():
 
 def test_the_policy_is_asked_as_often_as_said_after_worked_examples():
     talker = Talker("a\nb\nc")
-    list(form.lessons(talker, tiny.QUERIES, number=2, samples=3, seed=0))
+    list(form.lessons(talker, tiny.QUERIES, number=2, lines=3, seed=0))
     assert len(talker.asked) == 2 * 3
     for messages in talker.asked:
         assert [m["role"] for m in messages] == ["user", "assistant", "user", "assistant", "user"]
@@ -108,7 +109,7 @@ def test_the_policy_is_asked_as_often_as_said_after_worked_examples():
 
 
 def test_too_few_sub_queries_are_no_lesson():
-    assert not list(form.lessons(Talker("one\ntwo\nTwo"), tiny.QUERIES, number=4, samples=1, seed=0))
+    assert not list(form.lessons(Talker("one\ntwo\nTwo"), tiny.QUERIES, number=4, lines=3, seed=0))
 
 
 @pytest.mark.parametrize("task", ["oar", "wscr"])
