@@ -71,11 +71,10 @@ def runs_block(runs: Mapping[str, Path]) -> str:
             continue
         facts = _json(folder / "manifest.json")
         stages = list(facts["stages"].values())
-        seeds, data = (
-            facts.get("seeds", {}),
-            "" if facts["dataset"] == "sample" else f" DATASET={facts['dataset']} DATA_DIR=...",
-        )
-        command = f'make seeds{data} SEEDS="{" ".join(seeds)}"' if seeds else f"make reproduce{data}"
+        seeds, given = facts.get("seeds", {}), "" if facts["profile"] == "cpu" else f" PROFILE={facts['profile']}"
+        if facts["dataset"] != "sample":
+            given += f" DATASET={facts['dataset']} DATA_DIR=..."
+        command = f'make seeds{given} SEEDS="{" ".join(seeds)}"' if seeds else f"make reproduce{given}"
         hardware, commits = stages[0]["hardware"], sorted({stage["commit"][:7] for stage in stages})
         machine = f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['gpu'] or hardware['torch']}"
         minutes = sum(stage["seconds"] for stage in stages) / 60

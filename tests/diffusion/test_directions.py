@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from denoisers import SMALL, awake, settings
+from vectors import unit_rows
 
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.directions import directions, trajectory, with_neighbours
@@ -63,13 +64,8 @@ def test_no_more_rows_than_a_set_has_and_a_seed_that_is_one(k, seed, named):
 SEEING = SMALL.model_copy(update={"neighbours": 4})
 
 
-def unit_rows(n, seed, d=8):
-    x = np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32)
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
-
-
 def test_a_query_comes_with_its_nearest_contents_or_as_many_as_there_are():
-    index, z_q = Index(unit_rows(20, 0)), unit_rows(3, 1)
+    index, z_q = Index(unit_rows(20, 8, 0)), unit_rows(3, 8, 1)
     tokens = with_neighbours(z_q, index, 4)
     assert tokens.shape == (3, 5, 8) and np.array_equal(tokens[:, 0], z_q)
     assert np.array_equal(tokens[:, 1:], index.vectors[index.search(z_q, 4)[0]])
@@ -81,7 +77,7 @@ def test_a_query_comes_with_its_nearest_contents_or_as_many_as_there_are():
 
 
 def test_directions_follow_the_database_if_the_denoiser_sees_it_and_not_otherwise():
-    z_q, one, other = unit_rows(3, 1), Index(unit_rows(20, 0)), Index(unit_rows(20, 2))
+    z_q, one, other = unit_rows(3, 8, 1), Index(unit_rows(20, 8, 0)), Index(unit_rows(20, 8, 2))
     for config, sees in ((SEEING, True), (SMALL, False)):
         rows = [directions(awake(config), z_q, index, 4, 6, settings(), 0) for index in (one, other)]
         assert np.array_equal(*rows) != sees
@@ -90,14 +86,14 @@ def test_directions_follow_the_database_if_the_denoiser_sees_it_and_not_otherwis
 @pytest.mark.training
 def test_contents_that_came_after_training_are_found_and_those_that_went_are_not():
     """A student of the three nearest contents, which stands before another database than it was trained on."""
-    old, new, queries = Index(unit_rows(400, 3)), Index(unit_rows(400, 4)), unit_rows(600, 5)
+    old, new, queries = Index(unit_rows(400, 8, 3)), Index(unit_rows(400, 8, 4)), unit_rows(600, 8, 5)
     targets = old.take(old.search(queries, 3)[0])
     share = {}
     for n in (0, 6):
         how = settings(steps=700, batch_size=64, peak_lr=4e-3, warmup_steps=50, ema=0.98, dropout=0.0, neighbours=n)
         denoiser = Denoiser.from_settings(8, how)
         train(denoiser, targets, with_neighbours(queries, old, n), how)
-        asked = unit_rows(60, 6)
+        asked = unit_rows(60, 8, 6)
         rows = directions(denoiser, asked, new, 3, 3, how, 0)
         found = new.search(rows.reshape(-1, 8), 1)[0].reshape(60, 3)
         wanted = new.search(asked, 3)[0]

@@ -47,14 +47,14 @@ def test_the_verdicts_that_another_machine_should_find_are_clear():
     assert {found[name]["verdict"] for name in REPRODUCED} <= {"holds", "does not hold"}
 
 
-def write(folder, alone="holds", seeds=3, **changes):
+def write(folder, alone="holds", seeds=3, profile="cpu", **changes):
     """A recorded run with one claim and its costs."""
     row = {"id": "C2", "paper": "+2", "ours": "+1 [+0, +2]", "seeds": seeds, "alone": alone, "verdict": alone} | changes
     folder.mkdir()
     (folder / "claims.json").write_text(json.dumps([row]))
     hardware = {"cpu": "Some", "cores": 2, "gpu": None, "torch": "AVX512"}
     stages = {s: {"seconds": 60, "peak_memory_mb": 9, "hardware": hardware, "commit": "c0ffee1234"} for s in STAGES}
-    facts = {"profile": "cpu", "label": folder.name, "dataset": "perspectrum", "stages": stages}
+    facts = {"profile": profile, "label": folder.name, "dataset": "perspectrum", "stages": stages}
     (folder / "manifest.json").write_text(json.dumps(facts | ({"seeds": {"0": {}, "4": {}}} if seeds > 1 else {})))
 
 
@@ -74,12 +74,12 @@ def test_a_claim_has_a_column_per_data_set_recorded_or_not(tmp_path):
 
 def test_every_number_has_its_command_machine_and_commit(tmp_path):
     write(tmp_path / "a")
-    write(tmp_path / "b", seeds=1)
+    write(tmp_path / "b", seeds=1, profile="lm")
     _, _, *lines = readme.runs_block({name: tmp_path / name for name in "abc"}).splitlines()
     assert lines == [
         "| [a](results/cpu/a) | `make seeds DATASET=perspectrum DATA_DIR=... "
         'SEEDS="0 4"` | 2 | Some, 2 cores, AVX512 | c0ffee1 | 6.0 |',
-        "| [b](results/cpu/b) | `make reproduce DATASET=perspectrum DATA_DIR=...` "
+        "| [b](results/lm/b) | `make reproduce PROFILE=lm DATASET=perspectrum DATA_DIR=...` "
         "| 1 | Some, 2 cores, AVX512 | c0ffee1 | 6.0 |",
     ]
 

@@ -1,12 +1,8 @@
 import numpy as np
 import pytest
+from vectors import unit_rows
 
 from r4t_utils.space.index import Approximate, Index
-
-
-def unit_rows(n, d, seed):
-    x = np.random.default_rng(seed).standard_normal((n, d))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,10 @@
 import numpy as np
 import pytest
 from retrievers import untrained
+from vectors import unit_rows
 
 from r4t_utils.space.index import Index
 from r4t_utils.space.milvus import MOST, MilvusIndex
-
-
-def unit_rows(n, d, seed):
-    x = np.random.default_rng(seed).standard_normal((n, d))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
