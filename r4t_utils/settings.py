@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 MINILM_LAYERS = 6
+LETTERS = 64  # tokens of the small policy for letters, digits, marks and the frame of an answer, numbers apart
 KEY_VALUE_HEADS = 2  # of the small policy, shared by its attention heads: the cache's size bounds sampling on a CPU
 
 
@@ -84,7 +85,7 @@ class FolmSettings(Section):
     hidden: Width
     layers: Count
     heads: Count
-    vocab_size: Annotated[int, Field(ge=64)]
+    vocab_size: Natural
     warmup_copies: Natural
     warmup_fanouts: Natural
     warmup_epochs: Natural
@@ -109,6 +110,8 @@ class FolmSettings(Section):
             f"folm.hidden={self.hidden} must be a multiple of 2 * folm.heads = {2 * self.heads}: rotary positions turn"
         )
         _need(self, self.hidden % (2 * self.heads) == 0, f"{even} the coordinates of a head in pairs")
+        least, why = LETTERS + self.k, f"{LETTERS} are for letters and marks, and folm.k={self.k} for numbers"
+        _need(self, self.vocab_size >= least, f"folm.vocab_size={self.vocab_size} must be {least} or more: {why}")
         shared = f"{KEY_VALUE_HEADS}, the key-value heads of policy=small"
         return _need(self, self.heads % KEY_VALUE_HEADS == 0, f"folm.heads={self.heads} must be a multiple of {shared}")
 
@@ -198,7 +201,7 @@ class Merging(Section):
 class EvaluationSettings(Section):
     best_of: Count
     runs: Annotated[int, Field(ge=2)]
-    bootstrap: Annotated[int, Field(ge=100)]
+    bootstrap: Annotated[int, Field(ge=500)]  # with fewer, Holm's correction leaves every claim undecided
     alpha: Share
 
     @model_validator(mode="after")
@@ -236,7 +239,9 @@ class Settings(Section):
         k, outfits, slots = self.folm.k, self.corpus.n_outfits, self.synthesis.slots
         _need(self, k <= outfits, f"folm.k={k} must not exceed corpus.n_outfits={outfits}")
         rows = f"must not exceed synthesis.slots={slots}, the rows to take a fan-out from"
-        return _need(self, k <= slots, f"folm.k={k} {rows}")
+        _need(self, k <= slots, f"folm.k={k} {rows}")
+        credit = "rl.credit=sub_query needs folm.k of 2 or more: what a set loses without its only sub-query is no set"
+        return _need(self, k > 1 or self.rl.credit == "set", credit)
 
 
 SECTIONS: dict[str, Any] = {name: field.annotation for name, field in Settings.model_fields.items()}

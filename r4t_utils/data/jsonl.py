@@ -64,10 +64,10 @@ class ReferenceSet(_Row):
 
 
 def label(folder: Path, k: int = 1) -> str:
-    """ "jsonl-<folder name>", with every file checked: all errors of ``load``, and fewer contents than k directions
-    need, 5 k."""
+    """ "jsonl-<folder name>", by which data sets are told apart, with every file checked: all errors of ``load``, and
+    fewer contents than k directions need, 5 k."""
     _read(folder, k)
-    return "jsonl-" + re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name)
+    return "jsonl-" + re.sub(r"[^\w.-]+", "-", folder.resolve().name)
 
 
 def load(folder: Path, n_queries: int) -> Corpus:

@@ -25,10 +25,10 @@ def directions(
 
     `index`, with `allowed`: where the contents nearest to a query are looked for, if the denoiser sees any. `alike`:
     each query has the noise that it would have alone. Raises ValueError for k outside 1..L, or a seed outside
-    0..2^64 - 1.
+    0..2^32 - 1, which is what torch's generator reads of one.
     """
     whole("k", k, 1, L, "a set has no more rows")
-    generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**64 - 1))
+    generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**32 - 1))
     tokens = with_neighbours(z_q, index, denoiser.config.neighbours, allowed)
     with threads_for(len(tokens)):
         rows = sample(denoiser, tokens, L, how, generator, alike)[:, :k]

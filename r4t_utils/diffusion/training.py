@@ -75,7 +75,7 @@ class PairSampler:
             raise ValueError(f"{found}: must be (Q, F, L, d) or (Q, L, d), and (Q, d)")
         Q, F = self.targets.shape[:2]
         counts = torch.full((Q,), F) if counts is None else torch.as_tensor(counts)
-        if counts.shape != (Q,) or counts.min() < 0 or counts.max() > F:
+        if counts.shape != (Q,) or not ((counts >= 0) & (counts <= F)).all():
             raise ValueError(f"counts must hold one number from 0 to F={F} for each of the {Q} queries")
         self.pairs = (torch.arange(F) < counts[:, None]).nonzero()
         if not len(self.pairs):

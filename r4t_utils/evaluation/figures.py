@@ -17,6 +17,7 @@ VERDICTS: dict[str, dict[str, Any]] = {
     "does not hold": {"color": PALETTE[3], "marker": "X"},
     "undecided": {"color": "0.45", "marker": "o", "fillstyle": "none"},
 }
+EDGE = 100  # where a larger ratio, or an infinite one, is drawn
 RESULT_PANELS = {"oar": ("quality", "alignment", "diversity"), "wscr": ("recall", "hit", "vendi")}
 
 
@@ -66,7 +67,8 @@ def claims(rows: list[dict]) -> Figure:
     for ax, (kind, shown) in zip((above, below), wide.items()):
         scale = 100 if kind == "difference" else 1
         for i, (row, test, part) in enumerate(shown):
-            mean, low, high, threshold = (scale * part[key] for key in ("mean", "low", "high", "threshold"))
+            ends = (part[key] for key in ("mean", "low", "high", "threshold"))
+            mean, low, high, threshold = (EDGE if end is None else min(scale * end, EDGE) for end in ends)
             look = VERDICTS.get(row["verdict"], VERDICTS["undecided"])
             ax.errorbar(mean, i, xerr=[[mean - low], [high - mean]], markersize=5, capsize=2, linestyle="none", **look)
             ax.plot([threshold] * 2, [i - 0.5, i + 0.5], color="0.45", linestyle=DASHED, linewidth=1, zorder=0)

@@ -141,14 +141,15 @@ def difference(a: ArrayLike, b: ArrayLike, n_boot: int, seed: int, groups: Array
 def ratio(a: ArrayLike, b: ArrayLike, n_boot: int, seed: int, groups: ArrayLike | None = None) -> Bootstrap:
     """Mean of a divided by mean of b, resampling the seeds and queries of both together; scores of 0 or more.
 
-    As `mean` otherwise. If b averages 0, it raises ValueError; a resample in which it does is infinite.
+    As `mean` otherwise. Where b averages 0, the ratio is infinite, or 1 if a does too, in the scores as in a resample.
+    Raises ValueError for negative scores too.
     """
     X = _columns(a, b)
-    if (X < 0).any() or X[..., 1].mean() == 0:
-        raise ValueError("a ratio needs scores of 0 or more and a positive mean of b; use paired_difference.")
-    M = _resampled_means(X, n_boot, seed, groups)
-    ratios = np.divide(M[:, 0], M[:, 1], out=np.full(len(M), np.inf), where=M[:, 1] > 0)
-    return Bootstrap(float(X[..., 0].mean() / X[..., 1].mean()), ratios, X.shape[1], len(X))
+    if (X < 0).any():
+        raise ValueError(f"a ratio needs scores of 0 or more, and {X.min():g} is there; use paired_difference.")
+    M = np.vstack([[X[..., 0].mean(), X[..., 1].mean()], _resampled_means(X, n_boot, seed, groups)])
+    ratios = np.divide(M[:, 0], M[:, 1], out=np.where(M[:, 0] > 0, np.inf, 1.0), where=M[:, 1] > 0)
+    return Bootstrap(float(ratios[0]), ratios[1:], X.shape[1], len(X))
 
 
 def ratio_of_medians(a: Sequence[ArrayLike], b: Sequence[ArrayLike], n_boot: int, seed: int) -> Bootstrap:

@@ -52,7 +52,7 @@ class AttributeJudge:
 
     def score(self, queries: pd.DataFrame, ids: np.ndarray, texts: object, k: int, alpha: float) -> Scores:
         """Scores (n,) for queries (with `intent`) and their results, ids (n, k), best first: alignment, diversity
-        (subtopic recall) and alpha_ndcg. A repeated id moves up no other. `texts` is not read."""
+        (subtopic recall) and alpha_ndcg. What follows a repeated id moves up. `texts` is not read."""
         scores: Scores = {name: np.zeros(len(ids)) for name in ("alignment", "diversity", "alpha_ndcg")}
         for i, intent in enumerate(queries["intent"]):
             relevant, subtopics = self.wanted(intent)

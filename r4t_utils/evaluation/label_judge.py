@@ -52,8 +52,9 @@ class LabelJudge:
         """Scores (n,) in 0..1 for queries (with ``id``) and their results, ids (n, k), best first, -1 for none.
 
         alignment: share of the k results that are relevant; diversity: subtopic recall; alpha_ndcg and err_ia: as
-        `metrics.alpha_ndcg_at` and `err_ia_at` define them. A result that is named twice counts for alignment twice
-        and moves up no other. ``texts`` is not read. Raises ValueError for queries without labels, or other shapes.
+        `metrics.alpha_ndcg_at` and `err_ia_at` define them. A result that is named twice counts for alignment twice,
+        and for the rest once: what follows moves up. ``texts`` is not read. Raises ValueError for queries without
+        labels, or other shapes.
         """
         at, ids = self._at(queries["id"]), np.asarray(ids)
         if ids.ndim != 2 or len(ids) != len(at) or ids.max(initial=-1) >= self._n:
@@ -64,7 +65,7 @@ class LabelJudge:
         row = np.searchsorted(self._keys, keys).clip(max=none - 1)
         row = np.where(self._keys[row] == keys, row, none)
         alignment = (row < none).sum(1) / k
-        repeated = np.tril(ids[:, :, None] == ids[:, None, :], -1).any(2)
+        repeated = np.tril(ids[:, :, None] == ids[:, None, :], -1).any(2) & (ids >= 0)
         first = np.argsort(repeated, 1, kind="stable")
         rows = self._has[np.take_along_axis(np.where(repeated, none, row), first, 1)]
         diversity = rows.any(1).sum(1) / self.subtopics[at]

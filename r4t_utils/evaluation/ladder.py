@@ -93,11 +93,13 @@ def labels_choice(index: Index, z_q: np.ndarray, labels: list[Wanted], k: int, a
     """What the labels choose among the `depth` contents nearest to each query: ids (n, k).
 
     Greedy by the gain of alpha-nDCG, each repeat of a subtopic worth (1 - alpha) of the one before; of equals the one
-    nearer to the query, and when no relevant one is left, the nearest of the rest. Raises ValueError for depth below k.
+    nearer to the query, and when no relevant one is left, the nearest of the rest. Raises ValueError for depth, or a
+    database, below k.
     """
+    depth = min(depth, len(index))
     if depth < k:
         raise ValueError(f"depth={depth} candidates hold no {k} results; search at least as deep.")
-    near, ids = index.search(z_q, min(depth, len(index)))[0], np.empty((len(z_q), k), np.int64)
+    near, ids = index.search(z_q, depth)[0], np.empty((len(z_q), k), np.int64)
     for i, (relevant, subtopics) in enumerate(labels):
         has = (subtopics & relevant[:, None])[near[i]].astype(float)
         worth, free = np.ones(has.shape[1]), np.ones(len(has), bool)

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -41,11 +42,12 @@ def interleaved(fns: Mapping[str, Callable[[], T]], repeats: int, warmup: int) -
 
 
 def _steps(walk: Iterator[str]) -> dict[str, float]:
-    """Seconds that each step of a walk took."""
-    spent, start = {}, _now()
+    """Seconds that each step of a walk took; of a step that comes again, all together."""
+    spent, start = defaultdict(float), _now()
     for name in walk:
         end = _now()
-        spent[name], start = end - start, end
+        spent[name] += end - start
+        start = end
     return spent
 
 

@@ -55,7 +55,9 @@ class Search:
         return Answer(ids, directions, texts)
 
     def asking(self, queries: list[str], texts: Texts) -> Answer:
-        """What sub-queries (n lists of m, of any m) find for n queries."""
+        """What sub-queries (n lists of m, of any m) find for n queries. ValueError for lists of unlike length."""
+        if len(lengths := {len(row) for row in texts}) > 1:
+            raise ValueError(f"the lists hold {min(lengths)} to {max(lengths)} sub-queries; give every query as many")
         flat = self.encoder.text([text for row in texts for text in row])
         return self.along(queries, flat.reshape(len(texts), -1, self.encoder.d), texts)
 

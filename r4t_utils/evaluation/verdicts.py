@@ -29,10 +29,13 @@ SEEDS = 3  # fewer leave a claim undecided
 UNTESTED = "not yet tested"
 
 
-def values(scores: pd.DataFrame, task: str, method: str, score: str) -> tuple[np.ndarray, np.ndarray]:
+def values(
+    scores: pd.DataFrame, task: str, method: str, score: str, seeds: Sequence[int] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """One score of one method per seed and query, (S, n), and the query's group, (n,).
 
-    scores: COLUMNS, a value in 0..1 per seed, query, method and score. Raises ValueError where there is none, where
+    scores: COLUMNS, a value in 0..1 per seed, query, method and score; seeds: those there must be, else all in
+    `scores`. Raises ValueError where there is none, where
     seeds answered other queries, or where a value is repeated.
     """
     if missing := [name for name in COLUMNS if name not in scores]:
@@ -43,7 +46,7 @@ def values(scores: pd.DataFrame, task: str, method: str, score: str) -> tuple[np
         raise ValueError(f"scores lack {where}; score every method on every query first.")
     if rows.groupby(["seed", "query"]).ngroups < len(rows):
         raise ValueError(f"scores of {where} hold a query twice for one seed; keep one value, the mean over runs.")
-    table = rows.pivot(index="seed", columns="query", values="value").reindex(sorted(scores["seed"].unique()))
+    table = rows.pivot(index="seed", columns="query", values="value").reindex(sorted(seeds or scores["seed"].unique()))
     if table.isna().to_numpy().any():
         raise ValueError(f"scores of {where} lack queries for some seeds; every seed answers the same test queries.")
     groups = dict(zip(rows["query"], rows["group"]))
@@ -60,12 +63,13 @@ def measure(scores: pd.DataFrame, n_boot: int, seed: int, tasks: Sequence[str] =
     """
     keys = ["task", "method", "score"]
     cut = dict(list(scores.groupby(keys))) if set(keys) <= set(scores) else {}
+    seeds = scores["seed"].unique().tolist() if "seed" in scores else []
 
     def tested(test: Test) -> Bootstrap:
         found = []
         for method in (test.a, test.b):
             key = test.task, method, test.score
-            found.append(values(cut[key] if key in cut else scores.iloc[:0], *key))
+            found.append(values(cut[key] if key in cut else scores.iloc[:0], *key, seeds))
         (a, groups), (b, others) = found
         if a.shape != b.shape or not np.array_equal(groups, others):
             raise ValueError(

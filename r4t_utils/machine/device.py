@@ -55,7 +55,8 @@ def fix_threads() -> None:
 
 @contextmanager
 def threads_for(n: int) -> Iterator[None]:
-    """A context in which the caller's thread computes a batch of n texts or queries: alone where they are `FEW`."""
+    """A context in which the caller's thread computes a batch of n texts or queries: alone where they are fewer than
+    `FEW`. A thread that first uses torch meanwhile computes alone from then on, which is slower and no other answer."""
     import torch
 
     before = torch.get_num_threads()

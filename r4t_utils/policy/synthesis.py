@@ -12,6 +12,8 @@ from r4t_utils.settings import SynthesisSettings
 from r4t_utils.space.encoder import DualEncoder
 from r4t_utils.space.index import Index
 
+BLOCK = 4096  # queries whose sub-queries are encoded, and remembered, at once
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -59,14 +61,19 @@ def synthesise(
         failed = f"none of {F * len(queries)} fan-outs is well formed: {dict(outcome)}"
         raise ValueError(f"{failed}; tune the policy longer or raise folm.max_new_tokens")
     good = [[fanout.queries for fanout in group if not fanout.fault] for group in drawn]
-    texts = [sub for group in good for fanout in group for sub in fanout]
-    directions = encoder.text(texts, label=f"directions, {task}")
-    if task == "oar" and s.targets == "contents":
-        directions = index.vectors[index.search(directions, 1)[0][:, 0]]
     targets = np.zeros((len(queries), F, L, encoder.d), np.float32)
     counts = np.array([len(group) for group in good], np.int32)
-    for i, group in enumerate(np.split(directions.reshape(-1, k, encoder.d), counts.cumsum()[:-1])):
-        for j in range(len(group)):
-            targets[i, j] = np.resize(np.roll(group, -j, axis=0), (L, encoder.d))
+    for start in range(0, len(queries), BLOCK):
+        block = good[start : start + BLOCK]
+        texts = [sub for group in block for fanout in group for sub in fanout]
+        if start:
+            encoder.forget()
+        directions = encoder.text(texts, label=f"directions, {task}")
+        if task == "oar" and s.targets == "contents":
+            directions = index.vectors[index.search(directions, 1)[0][:, 0]]
+        ends = counts[start : start + BLOCK].cumsum()[:-1]
+        for i, group in enumerate(np.split(directions.reshape(-1, k, encoder.d), ends), start):
+            for j in range(len(group)):
+                targets[i, j] = np.resize(np.roll(group, -j, axis=0), (L, encoder.d))
     some = counts > 0
     return Pairs(encoder.text(queries)[some], targets[some], counts[some]), outcome

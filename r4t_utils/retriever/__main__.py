@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     serve = parser.add_subparsers(dest="command", required=True).add_parser("serve", help="answer over HTTP")
     serve.add_argument("folder", help="a folder with a retriever, or the id of one on the hub")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on; this machine alone by default")
-    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--port", type=_port, default=8000)
     given = parser.parse_args(argv)
     try:
         import uvicorn
@@ -28,6 +28,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     uvicorn.run(service, host=given.host, port=given.port)
     return 0
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to 65535")
+    return int(text)
 
 
 if __name__ == "__main__":

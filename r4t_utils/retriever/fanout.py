@@ -21,6 +21,7 @@ from r4t_utils.space.index import Index, Searchable, load_indices
 from r4t_utils.space.merging import find
 
 CONFIG, CARD = "retriever.json", "README.md"
+PARTS = {CONFIG, CARD, "encoder", "denoiser", "contents.safetensors", "contents.parquet"}
 REMEMBERED = 1000  # texts whose embeddings are kept, at most
 
 Filter = Iterable[int] | Callable[[int, str], bool] | None
@@ -128,22 +129,23 @@ class FanoutRetriever(ModelHubMixin):
 
     def encode(self, queries: Sequence[str]) -> np.ndarray:
         """e_text of queries, (n, d), unit norm. Raises ValueError as `search` does, and for one text in their place."""
-        if isinstance(queries, str):
-            raise ValueError(f"queries={queries!r} is one text; put it in a list, or ask `search`")
-        for query in queries:
-            require_text(query)
-        with self._alone:  # a tokenizer must not be asked by two threads at once
-            z_q = self.encoder.text(list(queries))
-            if len(self.encoder.sentence.memory) > REMEMBERED:
-                self.encoder.sentence.memory.clear()
-        return z_q
+        return self._encoded(self.encoder.text, queries)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors (n, d) of contents that are texts, for an index of your own; ValueError for one without any text."""
+        """Vectors (n, d) of contents that are texts, for an index of your own. Raises ValueError as `encode` does."""
+        return self._encoded(lambda given: self.encoder.content(self.encoder.sentence(given)), texts)
+
+    def _encoded(self, encode: Callable[[list[str]], np.ndarray], texts: Iterable[str]) -> np.ndarray:
+        if isinstance(texts, str):
+            raise ValueError(f"{texts!r} is one text where several are asked for; put it in a list, or ask `search`")
+        texts = list(texts)
         for text in texts:
             require_text(text)
-        with self._alone:
-            return self.encoder.content(self.encoder.sentence(list(texts)))
+        with self._alone:  # a tokenizer must not be asked by two threads at once
+            rows = encode(texts)
+            if len(self.encoder.sentence.memory) > REMEMBERED:
+                self.encoder.forget()
+        return rows
 
     def over(self, index: Searchable, titles: Sequence[str]) -> "FanoutRetriever":
         """The same retriever upon another database, such as `Index(retriever.embed(texts), retriever.encoder.space)`.
@@ -161,6 +163,8 @@ class FanoutRetriever(ModelHubMixin):
             return None
         if callable(allowed):
             return np.array([i for i, title in enumerate(self.titles) if allowed(i, title)], np.int64)
+        if not isinstance(allowed, Iterable):
+            raise ValueError(f"allowed={allowed!r} must be ids, or a function of id and title; put one id in a list")
         ids = sorted({whole("an allowed id", i, 0, len(self.titles) - 1, "no other content is there") for i in allowed})
         return np.array(ids, np.int64)
 
@@ -181,26 +185,37 @@ class FanoutRetriever(ModelHubMixin):
         return found
 
     def save_pretrained(self, folder: str | Path, record: str | Path = "", **options) -> str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """All that `from_pretrained` needs, and a model card. Replaces a retriever in the folder.
+        """All that `from_pretrained` needs, and a model card. Replaces a retriever in the folder; what else lies beside
+        it, such as .git, stays.
 
         `record`: a folder of results, such as results/cpu/sample, whose scores and claims the card shows from then on,
-        also where it is pushed to the hub. Further `options` are those of the hub's mixin. An approximate index is
-        saved as its vectors, and loaded exact.
+        also where it is pushed to the hub. Further `options` are those of the hub's mixin; with push_to_hub=True, what
+        was saved is pushed to `repo_id`, or to one of the folder's name. An approximate index is saved as its vectors,
+        and loaded exact.
 
-        Raises ValueError if the folder holds other files, for an index whose vectors lie elsewhere, or for a record
-        that is none; nothing that was there is lost.
+        Raises ValueError if the folder holds files and no retriever, for an index whose vectors lie elsewhere, or for a
+        record that is none; nothing that was there is lost.
         """
-        folder = Path(folder)
+        folder = Path(folder).resolve()
+        partial, former = (folder.with_name(f".{folder.name}.{end}") for end in ("partial", "former"))
+        if former.is_dir() and not folder.exists():
+            former.rename(folder)  # a save was cut short between its two renames
         if folder.is_file() or folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
             raise ValueError(f"{folder} holds something else than a retriever; name a new folder")
         if record:
             self.card = card.written(self._facts(), card.read_record(Path(record)))
-        partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        url = super().save_pretrained(partial, **options)
-        shutil.rmtree(folder, ignore_errors=True)
+        pushing, repository = options.pop("push_to_hub", False), options.pop("repo_id", None) or folder.name
+        told = {name: options.pop(name) for name in ("config", "model_card_kwargs") if name in options}
+        super().save_pretrained(partial, **told)
+        if folder.is_dir():
+            parts = lambda where, _: PARTS if where == str(folder) else ()  # noqa: E731
+            shutil.copytree(folder, partial, symlinks=True, ignore=parts, dirs_exist_ok=True)
+            shutil.rmtree(former, ignore_errors=True)
+            folder.rename(former)
         partial.rename(folder)
-        return url
+        shutil.rmtree(former, ignore_errors=True)
+        return self.push_to_hub(repository, **told, **options) if pushing else None
 
     def _save_pretrained(self, save_directory: Path) -> None:
         if not isinstance(self.index, Index):

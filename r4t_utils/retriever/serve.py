@@ -1,5 +1,6 @@
 """A retriever over HTTP: GET /search, /compare and /health, a page to try it, and OpenAPI at /docs."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,17 +12,19 @@ from pyversity import diversify
 
 from r4t_utils.machine.checks import LONGEST
 from r4t_utils.retriever.fanout import FanoutRetriever
+from r4t_utils.space.index import SearchFailed
 
 PAGE = Path(__file__).with_name("page.html")
 RERANKED, STRENGTH = 100, 0.3  # contents that MMR chooses among, and how much it cares for variety
 SHOWN = ("id", "title", "direction", "distance")  # of a result
 
 Text = Annotated[str, Query(max_length=LONGEST, description="the broad request")]
-Seed = Annotated[int, Query(ge=0, lt=2**63, description="another one gives another set")]
+Seed = Annotated[int, Query(ge=0, lt=2**32, description="another one gives another set")]
 
 
 def app(retriever: FanoutRetriever) -> FastAPI:
-    """The application. Wrong questions are answered by status 422 with a sentence that says what is wrong."""
+    """The application. Wrong questions are answered by status 422 with a sentence that says what is wrong, and any by
+    503 while the engine behind the index does not answer."""
     most = min(retriever.slots, len(retriever.index))
     usual = min(10, most)
     number = Annotated[int, Query(ge=1, le=most, description="different results")]
@@ -30,6 +33,9 @@ def app(retriever: FanoutRetriever) -> FastAPI:
     def answered(question: Any, *args: Any) -> pd.DataFrame:
         try:
             return question(*args)
+        except SearchFailed as error:  # which says where the engine is, and that is not for everyone
+            logging.getLogger("uvicorn.error").error(str(error))
+            raise HTTPException(503, "the index cannot be searched now; ask again later") from None
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
 

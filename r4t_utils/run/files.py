@@ -26,7 +26,7 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def to_json(value: Any) -> str:
-    """Strict JSON with sorted keys; numpy scalars and arrays become numbers and lists, NaN becomes null."""
+    """Strict JSON with sorted keys; numpy scalars and arrays become numbers and lists, and what is not finite null."""
     return json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -37,7 +37,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
-    if isinstance(value, float) and math.isnan(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
@@ -86,9 +86,10 @@ def replaced(path: Path) -> Path:
 
 
 def replace(successors: Mapping[Path, Path]) -> None:
-    """Puts finished files or folders in their predecessors' places, {place: successor}: all of them or none.
+    """Puts finished files or folders in their predecessors' places, {place: successor}: all of them, or none where it
+    fails or is interrupted.
 
-    `restore` brings a predecessor back if this is cut short.
+    Where the process is killed, some are there and others are not; `restore` of a place leaves it with one of the two.
     """
     moved: list[Path] = []
     try:

@@ -37,14 +37,15 @@ def check(stages: Sequence[str], run: Run, only: bool) -> None:
 
 
 def require_memory(run: Run) -> None:
-    """Raises ValueError where the machine, or the container that this runs in, has less memory than the profile needs.
+    """Raises SettingsError where the machine, or the container that this runs in, has less memory than the profile
+    needs.
 
     Other settings than the profile's need another amount, so a run that names some is let through.
     """
     need, have = MEMORY_GB.get(run.profile, 0), memory() / 1e9
     if have < need and not run.overrides:
         remedy = "take a smaller profile (PROFILE=smoke, cpu), or give SET a smaller rl.micro_batch"
-        raise ValueError(f"profile {run.profile} needs {need} GB of memory, and {have:.1f} GB are there; {remedy}")
+        raise SettingsError(f"profile {run.profile} needs {need} GB of memory, and {have:.1f} GB are there; {remedy}")
 
 
 def memory() -> int:

@@ -98,7 +98,7 @@ def _main(argv: Sequence[str] | None) -> int:
     run, name, count = command.checked(given), given["device"], given["devices"]
     if name not in DEVICES:
         raise SettingsError(f"DEVICE={name!r} is not known; choose one of {', '.join(DEVICES)}")
-    if not count.isdigit() or not int(count):
+    if not (count.isascii() and count.isdigit() and int(count)):
         raise SettingsError(f"DEVICES={count!r} is not a whole number from 1; give one")
     print("\n".join(told(run, name, int(count))))
     return 0

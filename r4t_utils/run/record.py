@@ -25,9 +25,11 @@ from r4t_utils.run.stage import STAGES, ArtifactError
 
 def record(run: Run) -> None:
     """Records a run as above; raises ArtifactError, and changes nothing, for one that is not complete and fresh."""
+    changed = (run.recorded, *map(paths.notebook, STAGES)) if run.is_default else (run.recorded,)
+    for place in changed:
+        files.restore(place)  # what an earlier recording left that was killed
     made = command.require_fresh(run)
     together = _seeds(run)
-    changed = (run.recorded, *map(paths.notebook, STAGES)) if run.is_default else (run.recorded,)
     for place in changed:
         if reason := files.unwritable(place.parent):
             raise ArtifactError(f"{reason}; give write permission, or name another folder in $R4T_RESULTS")

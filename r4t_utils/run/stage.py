@@ -204,7 +204,7 @@ class Stage:
         """Where to write a file (or folder) of this stage; its parents exist."""
         self._require_open(name)
         path = (self._work / name).resolve()
-        if self._work not in path.parents:
+        if self._work.resolve() not in path.parents:
             raise ArtifactError(f"name={name!r} leads out of the stage's folder; give a plain relative name")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -224,10 +224,13 @@ class Stage:
         return self.run.folder(stage)
 
     def record(self, name: str, table: Any) -> None:
-        """Writes a DataFrame as <name>.csv, a dict or list as <name>.json, into `results`."""
+        """Writes a DataFrame as <name>.csv, a dict or list as <name>.json, into `results`. Raises ArtifactError for
+        a name with a folder in it."""
         self._require_open(name)
+        if Path(name).name != name:
+            raise ArtifactError(f"name={name!r} must be that of a file in the folder of results; leave out the folders")
         is_table = hasattr(table, "to_csv")
-        path = (self.results / name).with_suffix(".csv" if is_table else ".json")
+        path = self.results / f"{name}{'.csv' if is_table else '.json'}"
         text = table.to_csv(index=False, lineterminator="\n") if is_table else files.to_json(table)
         files.write_text(path, text)
         self._recorded[path.name] = files.text_hash(text)

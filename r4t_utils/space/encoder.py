@@ -133,8 +133,12 @@ class DualEncoder:
         return self._project(self.sentence(texts, label), self.text_head)
 
     def content(self, embeddings: np.ndarray) -> np.ndarray:
-        """e_content of contents given by their sentence embeddings (n, 384): (n, d), unit norm."""
+        """e_content of contents given by their sentence embeddings (n, 384) in float32: (n, d), unit norm."""
         return self._project(embeddings, self.content_head)
+
+    def forget(self) -> None:
+        """Lets go of the texts' embeddings, which are kept so that none is computed twice."""
+        self.sentence.memory.clear()
 
     def _project(self, x: np.ndarray, head: Tensor) -> np.ndarray:
         with torch.inference_mode():  # torch's product, since numpy's keeps a thread busy after it (`fix_threads`)

@@ -16,6 +16,10 @@ LOOKED_AT = 128  # candidates that HNSW keeps while it searches, at least twice 
 PROBED = 1 / 16  # share of the lists that IVF looks through
 
 
+class SearchFailed(ValueError):
+    """The engine behind an index does not answer, or not as it should."""
+
+
 class Searchable(Protocol):
     """What a retriever needs of an index over unit vectors, whoever keeps them. Contents have the ids 0, 1, ...
 
@@ -63,11 +67,12 @@ class Index:
     def search(self, queries: np.ndarray, n: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Ids (m, n) of the n nearest contents of queries (m, d), nearest first, and their distances (m, n), 0..2.
 
-        `allowed`: the different ids among which the n are, all where None.
+        `allowed`: the ids among which the n are, all where None.
 
         Raises ValueError for queries of another shape or not of length 1 (only then is 2 - 2 cosine a squared
-        distance), and for n outside 1..len(self), or 1..len(allowed).
+        distance), for an allowed id that no content has, and for n outside 1..len(self), or 1..the allowed ones.
         """
+        allowed = among(allowed, len(self))
         n = whole("n", n, 1, len(self) if allowed is None else len(allowed), "there are no more contents")
         queries = unit_rows("queries", queries, (None, self.d))
         cosine, ids = self.faiss.search(queries, n, params=self._how(n, allowed))
@@ -112,7 +117,7 @@ class Approximate(Index):
         ids, distance = super().search(queries, n, allowed)
         short = (ids < 0).any(1)
         if short.any():
-            inside = np.arange(len(self)) if allowed is None else np.asarray(allowed)
+            inside = np.arange(len(self)) if allowed is None else np.unique(allowed)
             place, distance[short] = Index(self.vectors[inside]).search(queries[short], n)
             ids[short] = inside[place]
         return ids, distance
@@ -122,6 +127,17 @@ class Approximate(Index):
         if self.kind == "hnsw":
             return swig.SearchParametersHNSW(efSearch=max(LOOKED_AT, 2 * n), **inside)
         return swig.SearchParametersIVF(nprobe=max(8, round(PROBED * self.lists)), **inside)
+
+
+def among(allowed: np.ndarray | None, contents: int) -> np.ndarray | None:
+    """Allowed ids, each once; None stays None. ValueError for one outside 0..contents - 1."""
+    if allowed is None:
+        return None
+    ids = np.unique(np.asarray(allowed, np.int64))
+    if len(ids) and not (ids[0] >= 0 and ids[-1] < contents):
+        wrong = ids[0] if ids[0] < 0 else ids[-1]
+        raise ValueError(f"allowed id {wrong} must be from 0 to {contents - 1}; no other content is there")
+    return ids
 
 
 def load_indices(path: Path, shapes: Mapping[str, tuple[int, int]], source: str) -> list[Index]:

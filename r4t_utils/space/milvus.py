@@ -11,10 +11,11 @@ import numpy as np
 from pymilvus import DataType, MilvusClient
 
 from r4t_utils.machine.checks import whole
-from r4t_utils.space.index import unit_rows
+from r4t_utils.space.index import SearchFailed, among, unit_rows
 
 MOST = 16_384  # results of a search that Milvus gives
 BATCH = 1000  # contents sent, and queries asked, at once
+NAMED = 64  # characters of a space's name, at most
 
 
 class MilvusIndex:
@@ -44,41 +45,58 @@ class MilvusIndex:
         """Stores unit vectors (n, d) with the ids 0..n-1, and `space`, the name of their encoder's.
 
         Searched exactly in the embedded engine and on a server; give the collection another index there once it is
-        large. Raises ValueError for a collection that exists, or vectors that an `Index` refuses.
+        large. What is cut short leaves no collection. Raises ValueError for a collection that exists, vectors that an
+        `Index` refuses, or a `space` of more than NAMED characters.
         """
         vectors = unit_rows("vectors", vectors, (None, None))
         whole("number of vectors", len(vectors), 1)
+        whole("length of the space's name", len(space), 0, NAMED, "more does not fit its field")
         with _plain(f"Milvus at {uri!r}"):
-            client = MilvusClient(uri, **options)
+            client: Any = MilvusClient(uri, **options)
             if client.has_collection(collection):
                 raise ValueError(f"collection {collection!r} is there already; drop it first, or name another")
-            schema = client.create_schema(auto_id=False)
-            schema.add_field("id", DataType.INT64, is_primary=True)
-            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
-            schema.add_field("space", DataType.VARCHAR, max_length=64)
-            index = client.prepare_index_params()
-            index.add_index("vector", index_type="FLAT", metric_type="IP")
-            client.create_collection(collection, schema=schema, index_params=index)
-            for start in range(0, len(vectors), BATCH):
-                rows = enumerate(vectors[start : start + BATCH].tolist(), start)
-                client.insert(collection, [{"id": i, "vector": vector, "space": space} for i, vector in rows])
-            client.flush(collection)
+            try:
+                cls._fill(client, collection, vectors, space)
+            except BaseException:
+                client.drop_collection(collection)
+                raise
+            finally:
+                client.close()
         return cls(uri, collection, **options)
+
+    @staticmethod
+    def _fill(client: Any, collection: str, vectors: np.ndarray, space: str) -> None:
+        schema = client.create_schema(auto_id=False)
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
+        schema.add_field("space", DataType.VARCHAR, max_length=NAMED)
+        index = client.prepare_index_params()
+        index.add_index("vector", index_type="FLAT", metric_type="IP")
+        client.create_collection(collection, schema=schema, index_params=index)
+        for start in range(0, len(vectors), BATCH):
+            rows = enumerate(vectors[start : start + BATCH].tolist(), start)
+            client.insert(collection, [{"id": i, "vector": vector, "space": space} for i, vector in rows])
+        client.flush(collection)
 
     def __len__(self) -> int:
         return self._number
 
     def search(self, queries: np.ndarray, n: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """As `Index.search`, for n of at most MOST."""
+        """As `Index.search`, for n of at most MOST. Raises SearchFailed where the engine finds fewer: an approximate
+        index of its own may."""
+        allowed = among(allowed, len(self))
         contents = len(self) if allowed is None else len(allowed)
         n = whole("n", n, 1, min(contents, MOST), f"there are {contents} contents, and Milvus gives at most {MOST}")
         queries = unit_rows("queries", queries, (None, self.d))
-        inside = "" if allowed is None else f"id in {np.asarray(allowed).tolist()}"
+        inside = "" if allowed is None else f"id in {allowed.tolist()}"
         found: list[Sequence[Any]] = []
         with _plain(f"collection {self.collection!r} of {self.uri!r}"):
             for start in range(0, len(queries), BATCH):
                 data = queries[start : start + BATCH].tolist()
                 found += self.client.search(self.collection, data, limit=n, output_fields=["id"], filter=inside)
+        if (fewest := min(map(len, found), default=n)) < n:
+            why = f"the engine found {fewest} of the {n} nearest contents"
+            raise SearchFailed(f"collection {self.collection!r}: {why}; let its index look at more candidates")
         ids = np.array([[hit["id"] for hit in row] for row in found], np.int64).reshape(len(queries), n)
         cosine = np.array([[hit["distance"] for hit in row] for row in found], np.float32).reshape(len(queries), n)
         return ids, np.sqrt(2 - 2 * np.clip(cosine, -1, 1))
@@ -95,9 +113,9 @@ class MilvusIndex:
 
 @contextmanager
 def _plain(what: str) -> Iterator[None]:
-    """Whatever goes wrong inside is one ValueError that says where."""
+    """Whatever goes wrong inside is one SearchFailed that says where."""
     try:
         yield
     except Exception as error:  # of the client, of gRPC or of the engine, by version
         reason = " ".join(str(error).split())
-        raise ValueError(f"{what}: {reason}") from None
+        raise SearchFailed(f"{what}: {reason}") from None

@@ -72,6 +72,14 @@ def test_paired_ratio_against_a_plain_loop():
     assert rare.high == np.inf and rare.mean == 2
 
 
+def test_a_ratio_to_nothing_is_infinite_and_of_nothing_to_nothing_is_1():
+    never = intervals.paired_ratio([1.0, 2.0], [0.0, 0.0], 200, seed=0)
+    assert (never.mean, never.low, never.high) == (np.inf, np.inf, np.inf)
+    assert intervals.paired_ratio([0.0, 0.0], [0.0, 0.0], 200, seed=0)[:3] == (1, 1, 1)
+    once = intervals.paired_ratio([0.0, 0.0, 0.0, 3.0], [0.0] * 4, 200, seed=0)
+    assert (once.mean, once.low, once.high) == (np.inf, 1, np.inf)
+
+
 def crossed(seeds, groups, of_seed, of_group, rest, rng):
     """Values with known variance components and a true mean of 0, (seeds, groups)."""
     shapes = (seeds, 1), (1, groups), (seeds, groups)
@@ -170,7 +178,7 @@ def test_ratio_of_medians_pairs_the_rounds():
         (lambda: intervals.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 7]), "1 values"),
         (lambda: intervals.bootstrap_interval([1.0, 2.0], 1000, 0, [7, 8, 9]), r"\(3,\)"),
         (lambda: intervals.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0], 1000, 0), r"\(3,\)"),
-        (lambda: intervals.paired_ratio([1.0, 2.0], [0.0, 0.0], 1000, 0), "positive mean"),
+        (lambda: intervals.paired_ratio([1.0, -2.0], [1.0, 1.0], 1000, 0), "0 or more, and -2"),
         (lambda: intervals.mean(np.zeros((3, 1)), 1000, 0), "2 queries"),
         (lambda: intervals.holm([0.5, 2.0]), "0..1"),
         (lambda: intervals.ratio_of_medians([[1.0, 0.0]], [[1.0, 1.0]], 500, 0), "above 0"),

@@ -129,6 +129,11 @@ def test_repeats_and_empty_places_earn_nothing_more():
         return {key: values[0] for key, values in one.score(queries, np.array([ids]), None, 4, 0.5).items()}
 
     assert score(0, 0, 1, 2) == score(0, 1, 2, -1) | {"alignment": 1.0}  # a repeat is no interpretation of its own
+    assert score(0, 0, 2, 9) == score(0, 2, 9, -1) | {"alignment": 0.75}  # what follows a repeat moves up
+    gap = score(0, -1, -1, 1)["alpha_ndcg"]
+    labels, relevant = np.eye(3, 2, dtype=bool)[[0, 1, 1]], np.ones(3, bool)
+    apart = [np.vstack([labels, np.zeros((2, 2), bool)]), np.append(relevant, [False, False])]
+    assert gap < 1 and gap == pytest.approx(metrics.alpha_ndcg_at([0, 3, 4, 1], *apart, 4))  # an empty place stays
     assert score(0, 0, 0, 0)["alignment"] == 1 and score(0, 0, 0, 0)["diversity"] == 0.5
     assert score(-1, -1, -1, -1) == dict.fromkeys(SCORES, 0.0) == score(40, 41, 42, 43)
     assert score(0, 1, 2, 9)["alpha_ndcg"] == 1 and score(9, 0, 1, 2)["alpha_ndcg"] < 1

@@ -56,6 +56,8 @@ def test_the_labels_choose_relevant_contents_first_and_among_the_nearest(depth):
 def test_a_depth_that_holds_too_few_and_a_subset_of_one_are_refused():
     with pytest.raises(ValueError, match="depth=2 candidates hold no 3 results"):
         ladder.labels_choice(INDEX, Z, [labels(0)] * 4, K, 0.5, 2)
+    with pytest.raises(ValueError, match=f"depth={len(INDEX)} candidates hold no 99 results"):
+        ladder.labels_choice(INDEX, Z, [labels(0)] * 4, 99, 0.5, 100)
     with pytest.raises(ValueError, match="n=1 queries"):
         ladder.one_per_group([0, 1], 1)
 

@@ -83,6 +83,12 @@ def test_sweep_adds_up_the_steps_of_each_part():
     assert set(frame[frame.path == "R4T-FOLM"].nfe) == {80}
 
 
+def test_a_step_that_comes_again_counts_each_time():
+    assert latency._steps(iter(())) == {}
+    spent = latency._steps(name for _ in range(3) for name in walk(write=0.002, search=0.0001)(1))
+    assert list(spent) == ["write", "search"] and spent["write"] > 0.0055
+
+
 @pytest.mark.parametrize(
     "call, words",
     [

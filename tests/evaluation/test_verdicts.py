@@ -222,6 +222,7 @@ def without(**where):
         (lambda: verdicts.table({"C6": {}}), "vendi"),
         (lambda: verdicts.measure(without(method=ZERO_SHOT), 400, 0), "oar/Zero-shot/quality"),
         (lambda: verdicts.measure(without(method=FOLM, seed=1, query=3), 400, 0), "lack queries"),
+        (lambda: verdicts.measure(without(method=FOLM, seed=1), 400, 0), "lack queries for some seeds"),
         (lambda: verdicts.measure(pd.concat([scores(1, 5)] * 2), 400, 0), "twice"),
         (lambda: verdicts.measure(scores(1, 5).drop(columns="group"), 400, 0), "columns group"),
         (lambda: verdicts.measure(scores(2, 5).assign(group=lambda f: f.seed), 400, 0), "different groups"),

@@ -73,8 +73,11 @@ class WordEncoder:
         self.d = d
 
     def text(self, texts, label: str = "") -> np.ndarray:
-        sums = np.stack([sum(map(self._word, text.split()), np.zeros(self.d)) for text in texts])
+        sums = np.array([sum(map(self._word, text.split()), np.zeros(self.d)) for text in texts]).reshape(-1, self.d)
         return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+
+    def forget(self) -> None:
+        pass
 
     def _word(self, word: str) -> np.ndarray:
         return np.random.default_rng(zlib.crc32(word.encode())).standard_normal(self.d)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny
 
+from r4t_utils.policy import synthesis
 from r4t_utils.policy.prompts import Fanout
 from r4t_utils.policy.synthesis import Pairs, synthesise
 from r4t_utils.space.index import Index
@@ -42,6 +43,15 @@ def test_targets_are_the_fanouts_in_turn(task, slots, targets):
                 rows = database[(rows @ database.T).argmax(1)]
             np.testing.assert_array_equal(pairs.targets[i, j], rows)
         assert not pairs.targets[i, len(good) :].any()
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_blocks_of_queries_change_nothing(monkeypatch, block):
+    whole, _ = synthesised("oar", 3, DRAWN)
+    monkeypatch.setattr(synthesis, "BLOCK", block)
+    parts, _ = synthesised("oar", 3, DRAWN)
+    for name in ("z_q", "targets", "counts"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
 def test_saved_pairs_are_read_as_they_were(tmp_path):

@@ -127,7 +127,7 @@ def test_no_more_directions_than_contents(retriever):
         small.search("coat", k=5)
 
 
-@pytest.mark.parametrize("seed", [-1, 1.0, True, "0", None, 2**64])
+@pytest.mark.parametrize("seed", [-1, 1.0, True, "0", None, 2**32])
 def test_a_seed_that_cannot_be_is_refused(retriever, seed):
     with pytest.raises(ValueError, match=rf"seed={seed!r}: must be a whole number from 0"):
         retriever.search("coat", seed=seed)
@@ -156,7 +156,7 @@ def test_many_queries_are_answered_as_each_alone(retriever):
         assert together.drop(columns=["cosine", "distance"]).equals(alone.drop(columns=["cosine", "distance"]))
         np.testing.assert_allclose(together[["cosine", "distance"]], alone[["cosine", "distance"]], atol=1e-4)
     assert retriever.search_many([]) == []
-    with pytest.raises(ValueError, match="queries='hat' is one text; put it in a list"):
+    with pytest.raises(ValueError, match="'hat' is one text where several are asked for; put it in a list"):
         retriever.search_many("hat")
 
 
@@ -296,9 +296,14 @@ def test_an_id_that_the_hub_does_not_know_is_one_plain_error(monkeypatch):
 
 
 def test_saving_replaces_a_retriever_and_nothing_else(retriever, folder, tmp_path):
-    (folder / "left over").write_text("from an older version")
+    (folder / ".git" / "encoder").mkdir(parents=True)
+    (folder / ".git" / "encoder" / "HEAD").write_text("history")
+    (folder / "notes.txt").symlink_to("elsewhere")
+    (folder / "encoder" / "left over").write_text("from an older version")
     retriever.save_pretrained(folder)
-    assert not (folder / "left over").exists() and len(FanoutRetriever.from_pretrained(folder).titles) == 30
+    assert not (folder / "encoder" / "left over").exists()
+    assert len(FanoutRetriever.from_pretrained(folder).titles) == 30
+    assert (folder / ".git" / "encoder" / "HEAD").read_text() == "history" and (folder / "notes.txt").is_symlink()
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("years of work")
@@ -317,6 +322,54 @@ def test_a_save_that_fails_leaves_the_retriever_that_was_there(retriever, folder
     with pytest.raises(OSError):
         retriever.save_pretrained(folder)
     assert len(FanoutRetriever.from_pretrained(folder).titles) == 30
+
+
+def test_a_save_that_was_cut_short_between_its_renames_is_found_again(retriever, folder):
+    (folder / "notes.txt").write_text("mine")
+    former = folder.rename(folder.with_name(f".{folder.name}.former"))
+    retriever.save_pretrained(folder)
+    assert (folder / "notes.txt").read_text() == "mine" and not former.exists()
+
+
+def test_a_link_is_followed_and_the_working_folder_has_a_name(retriever, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "link").symlink_to(here)
+    retriever.save_pretrained(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and len(FanoutRetriever.from_pretrained(here).titles) == 30
+    monkeypatch.chdir(here)
+    retriever.save_pretrained(".")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["here", "link"]
+
+
+def test_what_was_saved_is_pushed_under_the_name_of_its_folder(retriever, tmp_path, monkeypatch):
+    pushed = []
+
+    def push(self, repo_id, **options):
+        pushed.append((repo_id, options))
+        raise OSError("no network")
+
+    monkeypatch.setattr(FanoutRetriever, "push_to_hub", push)
+    with pytest.raises(OSError):
+        retriever.save_pretrained(tmp_path / "mine", push_to_hub=True, private=True)
+    with pytest.raises(OSError):
+        retriever.save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="me/other")
+    assert pushed == [("mine", {"private": True}), ("me/other", {})]
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"] and FanoutRetriever.from_pretrained(tmp_path / "mine")
+
+
+def test_a_filter_that_is_one_number_is_refused(retriever):
+    with pytest.raises(ValueError, match="allowed=5 must be ids, or a function"):
+        retriever.search("coat", allowed=5)
+
+
+def test_texts_may_come_one_by_one(retriever):
+    texts = ["a red hat", "a blue coat"]
+    assert len(retriever.search_many(text for text in texts)) == 2
+    for ask in (retriever.encode, retriever.embed):
+        assert np.array_equal(ask(iter(texts)), ask(texts))
+    with pytest.raises(ValueError, match="'hat' is one text"):
+        retriever.embed("hat")
 
 
 def test_a_folder_without_a_retriever(tmp_path):

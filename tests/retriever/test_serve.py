@@ -16,6 +16,7 @@ from retrievers import untrained
 from r4t_utils.retriever import __main__ as command
 from r4t_utils.retriever import serve
 from r4t_utils.run import paths
+from r4t_utils.space.index import SearchFailed
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +67,32 @@ def test_health_says_what_is_served(client, retriever):
         ({"q": "hat", "k": 11}, "less than or equal to 10"),
         ({"q": "hat", "k": "many"}, "valid integer"),
         ({"q": "hat", "seed": -1}, "greater than or equal to 0"),
+        ({"q": "hat", "seed": 2**32}, "less than 4294967296"),
     ],
 )
 @pytest.mark.parametrize("path", ["/search", "/compare"])
 def test_a_wrong_question_is_answered_by_a_reason(client, path, asked, words):
     answer = client.get(path, params=asked)
     assert answer.status_code == 422 and words in json.dumps(answer.json()["detail"])
+
+
+@pytest.mark.parametrize("path", ["/search", "/compare"])
+def test_an_engine_that_is_down_is_no_fault_of_the_question(retriever, monkeypatch, caplog, path):
+    def down(*_):
+        raise SearchFailed("Milvus at 'http://10.0.0.7:19530': no route to host")
+
+    client = TestClient(serve.app(retriever))
+    monkeypatch.setattr(retriever.index, "search", down)
+    answer = client.get(path, params={"q": "hat"})
+    assert answer.status_code == 503 and "10.0.0.7" not in answer.text and "ask again later" in answer.text
+    assert "10.0.0.7" in caplog.text
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http"])
+def test_a_port_that_is_none_is_refused_before_anything_is_loaded(port, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["serve", "nowhere", f"--port={port}"])
+    assert stopped.value.code == 2 and f"'{port}' must be a whole number from 0 to 65535" in capsys.readouterr().err
 
 
 def test_it_describes_itself(client):

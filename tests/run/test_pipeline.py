@@ -63,6 +63,7 @@ def test_too_little_memory_is_said_before_anything_starts(quick, limits):
     with pytest.raises(ValueError, match="profile smoke needs 3 GB of memory, and 2.0 GB are there; take a smaller"):
         pipeline.reproduce(Run.checked("smoke"))
     assert not Run.checked("smoke").executed(FIRST).exists()
+    assert pipeline.main(["--profile", "smoke"]) == 2
     pipeline.require_memory(Run.checked("smoke", overrides="rl.micro_batch=2"))
     pipeline.require_memory(Run.checked("paper"))
 

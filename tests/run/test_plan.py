@@ -52,6 +52,7 @@ def test_the_command_prints_the_plan_and_what_does_not_fit(capsys):
     [
         (["--device", "M1"], "DEVICE='M1' is not known; choose one of T4"),
         (["--devices", "0"], "DEVICES='0' is not a whole number from 1"),
+        (["--devices", "\u00b2"], "DEVICES='\u00b2' is not a whole number from 1"),
         (["--set", "folm.policy=some/model"], "folm.policy='some/model': its number of weights is not known"),
     ],
 )

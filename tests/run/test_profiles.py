@@ -83,6 +83,9 @@ def test_overrides_replace_values_of_every_kind():
         ("encoder.d=512 encoder.prefixes=[512]", ["encoder.d=512", "at most 384"]),
         ("latency.batch_sizes=[65,128]", ["latency.batch_sizes=[65, 128]", "64 or less"]),
         ("rl.lambda_g=0 rl.lambda_d=0 rl.lambda_a=0", ["all be 0"]),
+        ("folm.vocab_size=73", ["folm.vocab_size=73", "must be 74 or more", "folm.k=10"]),
+        ("folm.k=1 rl.credit=sub_query", ["rl.credit=sub_query", "folm.k of 2 or more"]),
+        ("evaluation.bootstrap=499", ["evaluation.bootstrap=499", "at least 500"]),
     ],
 )
 def test_a_bad_override_names_value_and_rule(overrides, words):
@@ -96,7 +99,7 @@ def test_a_bad_override_names_value_and_rule(overrides, words):
 def test_values_at_the_edge_of_their_rule_load():
     profiles.load("cpu", "folm.k=10 synthesis.slots=10 latency.batch_sizes=[64] encoder.d=384 encoder.prefixes=[384]")
     profiles.load("cpu", "diffusion.sigma_max=1")
-    profiles.load("gpu", "folm.heads=3")  # the small policy's
+    profiles.load("gpu", "folm.heads=3 folm.vocab_size=0")  # the small policy's
 
 
 def test_unknown_profile_lists_the_known_ones():

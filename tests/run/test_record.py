@@ -92,6 +92,14 @@ def test_what_is_not_complete_and_fresh_is_not_recorded(ran, capsys):
     assert "a.png is missing" in refused(ran, record.main, capsys)
 
 
+def test_what_a_killed_recording_left_half_done_is_brought_back(ran):
+    assert record.main([]) == 0
+    before = toys.contents(ran)
+    for place in (paths.notebook(FIRST), Run.checked().recorded):
+        place.rename(files.replaced(place))
+    assert record.main([]) == 0 and toys.contents(ran) == before
+
+
 @pytest.mark.parametrize("fails", range(6))  # three places: away with the old, in with the new
 def test_a_record_that_fails_on_its_way_changes_nothing(ran, monkeypatch, fails):
     assert record.main([]) == 0

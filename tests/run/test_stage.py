@@ -353,11 +353,27 @@ def test_a_run_s_own_results_leave_the_recorded_commit_clean(tmp_path, monkeypat
     assert manifest.provenance()["commit"] == head + "+"
 
 
+def test_a_folder_of_artifacts_may_be_a_link_and_a_record_has_a_plain_name(folders):
+    elsewhere = folders / "a larger disk"
+    elsewhere.mkdir()
+    (folders / "artifacts").mkdir(exist_ok=True)
+    (folders / "artifacts" / "smoke").symlink_to(elsewhere)
+    run = begin(FIRST)
+    run.path("x.txt").write_text("there")
+    assert elsewhere in run.path("x.txt").parents
+    with pytest.raises(ArtifactError, match="leads out of the stage's folder"):
+        run.path("../../x.txt")
+    run.record("v1.5", {"x": 1})
+    assert (run.results / "v1.5.json").is_file()
+    with pytest.raises(ArtifactError, match="name='sub/x' must be that of a file in the folder"):
+        run.record("sub/x", {"x": 1})
+
+
 def test_records_are_strict_json_and_written_at_one_stroke(folders, monkeypatch):
     run = begin(FIRST)
-    run.record("claims", [{"x": np.float32(0.5), "y": np.arange(2), "z": float("nan")}])
+    run.record("claims", [{"x": np.float32(0.5), "y": np.arange(2), "z": float("nan"), "w": float("inf")}])
     path = run.results / "claims.json"
-    assert json.loads(path.read_text()) == [{"x": 0.5, "y": [0, 1], "z": None}]
+    assert json.loads(path.read_text()) == [{"x": 0.5, "y": [0, 1], "z": None, "w": None}]
     before = path.read_bytes()
 
     def fail(*_):
@@ -368,5 +384,5 @@ def test_records_are_strict_json_and_written_at_one_stroke(folders, monkeypatch)
         run.record("claims", {"x": 1})
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["claims.json"]
-    with pytest.raises(ValueError):
-        run.record("claims", {"x": float("inf")})
+    with pytest.raises(TypeError):
+        run.record("claims", {"x": object()})

@@ -105,6 +105,11 @@ def test_only_what_is_allowed_is_found_and_all_of_it_can_be(world, build):
     np.testing.assert_allclose(distance, as_far, atol=1e-5)
     with pytest.raises(ValueError, match="n=5: must be a whole number from 1 to 4; there are no more contents"):
         build(contents).search(queries, 5, allowed)
+    twice, _ = build(contents).search(queries, 4, np.concatenate([allowed, allowed[::-1]]))
+    np.testing.assert_array_equal(twice, ids)
+    for wrong in (-1, 500):
+        with pytest.raises(ValueError, match=f"allowed id {wrong} must be from 0 to 499"):
+            build(contents).search(queries, 1, np.array([3, wrong]))
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])

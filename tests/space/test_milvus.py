@@ -5,7 +5,8 @@ import pytest
 from retrievers import untrained
 from vectors import unit_rows
 
-from r4t_utils.space.index import Index
+from r4t_utils.space import milvus
+from r4t_utils.space.index import Index, SearchFailed
 from r4t_utils.space.milvus import MOST, MilvusIndex
 
 
@@ -16,20 +17,20 @@ def world(tmp_path_factory):
     return MilvusIndex.create(uri, "contents", vectors, "0123456789ab"), Index(vectors), unit_rows(30, 24, 1)
 
 
-@pytest.mark.parametrize("n, allowed", [(1, None), (20, None), (5, np.array([7, 1400, 3, 900, 12, 55]))])
+@pytest.mark.parametrize("n, allowed", [(1, None), (20, None), (5, np.array([7, 1400, 3, 900, 12, 55, 7]))])
 def test_it_finds_what_faiss_finds(world, n, allowed):
-    milvus, exact, queries = world
-    (ids, distance), (others, as_far) = milvus.search(queries, n, allowed), exact.search(queries, n, allowed)
+    engine, exact, queries = world
+    (ids, distance), (others, as_far) = engine.search(queries, n, allowed), exact.search(queries, n, allowed)
     assert np.array_equal(ids, others) and distance.dtype == as_far.dtype
     np.testing.assert_allclose(distance, as_far, atol=1e-3)
 
 
 def test_it_gives_back_its_vectors(world):
-    milvus, exact, _ = world
+    engine, exact, _ = world
     ids = np.array([[3, 1499], [3, 0]])
-    np.testing.assert_allclose(milvus.take(ids), exact.take(ids), atol=1e-6)
-    assert milvus.take(np.zeros(0, np.int64)).shape == (0, 24)
-    assert (len(milvus), milvus.d, milvus.space) == (1500, 24, "0123456789ab")
+    np.testing.assert_allclose(engine.take(ids), exact.take(ids), atol=1e-6)
+    assert engine.take(np.zeros(0, np.int64)).shape == (0, 24)
+    assert (len(engine), engine.d, engine.space) == (1500, 24, "0123456789ab")
 
 
 def test_a_retriever_answers_alike_over_both(tmp_path):
@@ -51,23 +52,51 @@ def test_a_retriever_answers_alike_over_both(tmp_path):
 
 
 def test_what_cannot_be_asked_is_refused(world):
-    milvus, _, queries = world
+    engine, _, queries = world
     with pytest.raises(ValueError, match="n=1501: must be .* to 1500; there are 1500 contents, and Milvus gives"):
-        milvus.search(queries, 1501)
+        engine.search(queries, 1501)
     with pytest.raises(ValueError, match="row 0 of queries has length 2"):
-        milvus.search(2 * queries, 1)
+        engine.search(2 * queries, 1)
     assert MOST > 1500
 
 
 def test_a_collection_that_is_not_there_or_is_there_already_is_named(world):
-    milvus, exact, _ = world
+    engine, exact, _ = world
     with pytest.raises(ValueError, match="has no collection 'items'; make it with MilvusIndex.create"):
-        MilvusIndex(milvus.uri, "items")
+        MilvusIndex(engine.uri, "items")
     with pytest.raises(ValueError, match="collection 'contents' is there already; drop it first, or name another"):
-        MilvusIndex.create(milvus.uri, "contents", exact.vectors)
-    milvus.client.create_collection("foreign", dimension=4)
+        MilvusIndex.create(engine.uri, "contents", exact.vectors)
+    engine.client.create_collection("foreign", dimension=4)
     with pytest.raises(ValueError, match="'foreign' .*it has the fields id, vector; make it with"):
-        MilvusIndex(milvus.uri, "foreign")
+        MilvusIndex(engine.uri, "foreign")
+
+
+def test_a_collection_that_was_cut_short_is_not_there(tmp_path, monkeypatch):
+    uri, vectors, insert = str(tmp_path / "cut.db"), unit_rows(25, 8, 0), milvus.MilvusClient.insert
+    monkeypatch.setattr(milvus, "BATCH", 10)
+
+    def interrupted(client, collection, rows):
+        if rows[0]["id"] == 10:
+            raise KeyboardInterrupt
+        return insert(client, collection, rows)
+
+    monkeypatch.setattr(milvus.MilvusClient, "insert", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        MilvusIndex.create(uri, "contents", vectors)
+    monkeypatch.setattr(milvus.MilvusClient, "insert", insert)
+    with pytest.raises(ValueError, match="has no collection"):
+        MilvusIndex(uri, "contents")
+    with pytest.raises(ValueError, match="length of the space's name=65: must be .* to 64"):
+        MilvusIndex.create(uri, "contents", vectors, "x" * 65)
+    assert len(MilvusIndex.create(uri, "contents", vectors)) == 25
+
+
+def test_fewer_results_than_were_asked_for_are_a_fault_of_the_engine(world, monkeypatch):
+    index, _, queries = world
+    found = index.client.search
+    monkeypatch.setattr(index.client, "search", lambda *args, **how: [row[:3] for row in found(*args, **how)])
+    with pytest.raises(SearchFailed, match="the engine found 3 of the 5 nearest contents"):
+        index.search(queries, 5)
 
 
 def test_an_engine_that_is_down_is_named():
