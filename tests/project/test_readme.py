@@ -119,12 +119,17 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
     stages = json.loads((folder / "manifest.json").read_text())["stages"].values()
     minutes = f"{sum(stage['seconds'] for stage in stages) / 60:.0f}"
     assert re.findall(r"six notebooks, which took (\d+) minutes", README) == [minutes]
-    kept, faster = (
-        min(part["mean"] for part in row["parts"] if part["decides"])
-        for row in verdicts.read(folder)
-        if row["id"] in ("C4", "C9")
-    )
-    share = f"{100 * kept:.0f}"
-    assert re.findall(r"keeps (\d+) % of its .* fans out (\d+) times faster", README) == [(share, f"{faster:.0f}")]
+    here, there = map(kept_and_faster, (folder, COMMITTED["claims and perspectives"]))
+    kept = r"keeps (\d+) % of its .* (\d+) % of its .* fans out (\d+) times .*Perspectrum (\d+) %, (\d+) % and (\d+)"
+    assert re.findall(kept, " ".join(README.split())) == [(*here, *there)]
     for stage in ("04_diffusion_training", "05_evaluation"):
-        assert re.findall(r"keeps (\d+) hundredths", paths.notebook(stage).read_text(encoding="utf-8")) == [share]
+        said = re.findall(
+            r"keeps (\d+) hundredths of .* and (\d+) of", paths.notebook(stage).read_text(encoding="utf-8")
+        )
+        assert said == [here[:2]]
+
+
+def kept_and_faster(folder):
+    """What a recorded retriever keeps of its policy's diversity and alignment, and how much faster it fans out."""
+    parts = {row["id"]: [part["mean"] for part in row["parts"] if part["decides"]] for row in verdicts.read(folder)}
+    return tuple(f"{x:.0f}" for x in (*(100 * share for share in parts["C4"]), *parts["C9"]))
