@@ -8,7 +8,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from r4t_utils.data.language import Language
 from r4t_utils.machine.progress import quiet
-from r4t_utils.policy import form
+from r4t_utils.policy import form, vocabulary
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.small import small_policy
 from r4t_utils.policy.trainer import Watch, checkpointed, train_on, trainer_defaults
@@ -40,6 +40,11 @@ def zero_shot_policy(
         if not rows:
             why = f"answered none of {settings.warmup_fanouts} queries with {settings.k} different sub-queries"
             raise ValueError(f"folm.policy={settings.policy} {why}; name another policy, or lower folm.k")
+        if size := settings.vocab_size:
+            said = [text for row in rows for text in row.values()] + [
+                text for given in queries.values() for text in given
+            ]
+            policy = Folm(*vocabulary.cut(policy.model, policy.tokenizer, size, said), settings)
         policy, lessons = policy.trainable(), {"form": Dataset.from_list(rows)}
     for name, lesson in lessons.items():
         warm_up(policy, lesson, settings, seed, checkpoints and checkpoints / name, f"warm-up: {name}")

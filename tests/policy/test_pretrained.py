@@ -174,6 +174,23 @@ def test_lessons_are_learnt_and_the_policy_is_saved_whole(saved, monkeypatch):
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_pretrained_policy_is_cut_to_its_lessons_and_queries_before_it_is_taught(saved, monkeypatch):
+    folder, overrides = saved
+    rows = [{"prompt": "<outfits> boho", "completion": prompts.frame(["red hat", "blue hat", "bag"])}] * 8
+    monkeypatch.setattr(form, "lessons", lambda *_: rows)
+    sizes = {}
+    for size in (0, 1):
+        s = tiny.settings(f"{overrides} folm.vocab_size={size}").folm
+        where = zero_shot.zero_shot_policy(tiny.QUERIES, s, 0, folder / f"cut to {size}", None)
+        policy = Folm.load(where, s)
+        sizes[size] = policy.model.config.vocab_size
+        assert sizes[size] == len(policy.tokenizer)
+        for query in tiny.QUERIES["oar"]:
+            text = policy.prompt("oar", query)
+            assert policy.tokenizer.decode(policy.tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+    assert sizes[1] < sizes[0]
+
+
 # Sampling from one
 
 
