@@ -13,6 +13,7 @@ from r4t_utils.evaluation.claims import FOLM, ZERO_SHOT
 from r4t_utils.evaluation.looks import PALETTE, subplots
 from r4t_utils.evaluation.showcase import CONTENTS
 
+HUES = [*PALETTE[:7], *PALETTE[8:]]  # without the grey, which says off topic
 MARKS = {1: ("✓", PALETTE[2]), 0: ("✗", PALETTE[3]), -1: ("", "0.6")}  # on topic, off topic, not known
 NEUTRAL, PALE = "0.85", 0.45
 ACROSS = 10  # tiles in a row of outfits; half as many text cards
@@ -165,13 +166,13 @@ def denoising(frame: pd.DataFrame) -> Figure:
 
 def on_map(frame: pd.DataFrame) -> Figure:
     """The answers of several methods to one test request on the same map of the contents around it, on which neighbours
-    are alike. Small dots: contents, in colour where they are on topic, one colour for each interpretation of the
-    request. Large: the ten results of a method, a circle in the colour of its interpretation, or a black cross where
-    off topic."""
+    are alike. Small dots: contents, in colour where they are on topic, by interpretation of the request (colours come
+    again after nine). Large: the ten results of a method, a circle in the colour of its interpretation, or a black
+    cross where off topic."""
     methods = [method for method in frame.method.unique() if method != CONTENTS]
     figure, axes = subplots(2, 3, 4.9, sharex=True, sharey=True)
     contents = frame.loc[frame.method == CONTENTS]
-    colours = {n: PALETTE[i % len(PALETTE)] for i, n in enumerate(sorted(set(contents.subtopic) - {-1}))}
+    colours = {n: HUES[i % len(HUES)] for i, n in enumerate(sorted(set(contents.subtopic) - {-1}))}
     for ax, method in zip(axes.flat, methods):
         off, on = contents.loc[contents.on_topic < 1], contents.loc[contents.on_topic == 1]
         ax.scatter(off.x, off.y, s=4, color=NEUTRAL)

@@ -38,14 +38,14 @@ NO_FANOUT, STUDENT, POLICY, BEST, TEXT, MAXIMISER, NAMED, TOP_100, DATABASE = RU
 )
 # What a step down the ladder costs: what is lost, the better rung, the worse one, and what the loss means.
 STEPS = (
-    ("index", DATABASE, TOP_100, "the 100 contents nearest to the query do not hold the best answer"),
-    ("space", DATABASE, NAMED, "sub-queries that name what is wanted do not find it"),
+    ("index", DATABASE, TOP_100, "the 100 contents nearest to the query do not hold all of the best answer"),
+    ("space", DATABASE, NAMED, "sub-queries that name what is wanted do not find all of it"),
     ("reward", NAMED, MAXIMISER, "the sets that the reward likes best are not the ones that are wanted"),
     ("reward, top 100", TOP_100, MAXIMISER, "the reward chooses worse among contents than the labels do"),
     ("language", MAXIMISER, TEXT, "no sub-queries in the policy's words that the search found reach the maximiser"),
     ("search", TEXT, BEST, "64 samples of the policy hold nothing as good as what a search in its words finds"),
     ("policy", BEST, POLICY, "one sample of the policy is worse than the best of 64 by reward"),
-    ("student", POLICY, STUDENT, "the diffusion retriever does not keep what the policy learnt"),
+    ("student", POLICY, STUDENT, "the diffusion retriever does not keep all that the policy learnt"),
 )
 Wanted = tuple[np.ndarray, np.ndarray]  # of a query: relevant contents, bool (m,), and their subtopics, bool (m, s)
 

@@ -151,7 +151,8 @@ def best_of_runs(
     asked = [query for query in queries for _ in range(each)]
     texts = [fanout.queries if not fanout.fault else [] for group in samples for fanout in group]
     wanted = None if references is None else [y for y in references for _ in range(each)]
-    scores, _ = reward.score(asked, texts, wanted)
+    stutters = [fanout.stutters if not fanout.fault else () for group in samples for fanout in group]
+    scores, _ = reward.score(asked, texts, wanted, stutters)
     best = scores.reshape(len(samples), runs, -1).argmax(2) + np.arange(runs) * (each // runs)
     return [[group[i] for group, i in zip(samples, column)] for column in best.T]
 

@@ -251,7 +251,7 @@ class Stage:
         where = f"profile {self.run.profile}, data {self.run.label}, seed {self.seed}"
         other = sum(value != paper[name] for name, value in here.items())
         fold = f"Settings: {where}; {other} of {len(here)} differ from the paper's profile (click to see all)"
-        return show(pd.DataFrame(rows, columns=["setting", "here", "paper", "note on the paper's"]), fold=fold)
+        return show(pd.DataFrame(rows, columns=["setting", "here", "profile paper", "note on the latter"]), fold=fold)
 
     def finish(self, **summary: Any) -> None:
         """Writes the manifest with a `summary` of numbers, publishes files and results, and says what was written."""

@@ -65,7 +65,8 @@ class Index:
         return self.vectors[ids]
 
     def search(self, queries: np.ndarray, n: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Ids (m, n) of the n nearest contents of queries (m, d), nearest first, and their distances (m, n), 0..2.
+        """Ids (m, n) of the n nearest contents of queries (m, d), nearest first and of equals the first id, and their
+        distances (m, n), 0..2.
 
         `allowed`: the ids among which the n are, all where None.
 
@@ -76,6 +77,8 @@ class Index:
         n = whole("n", n, 1, len(self) if allowed is None else len(allowed), "there are no more contents")
         queries = unit_rows("queries", queries, (None, self.d))
         cosine, ids = self.faiss.search(queries, n, params=self._how(n, allowed))
+        order = np.lexsort((ids, -cosine))
+        cosine, ids = (np.take_along_axis(found, order, 1) for found in (cosine, ids))
         return ids, np.sqrt(2 - 2 * np.clip(cosine, -1, 1))
 
     def _how(self, n: int, allowed: np.ndarray | None) -> Any:

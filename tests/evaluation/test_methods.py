@@ -67,6 +67,18 @@ def test_fused_runs_and_prefixed_sub_queries_say_what_they_should():
     assert methods.prefixed(search(), QUERIES, FANOUTS).texts[0] == ["4 7", "4 30", "4 2"]
 
 
+def test_best_of_n_in_wscr_is_by_the_training_reward_which_pays_no_stutter():
+    class Counts:
+        def score(self, queries, texts, references, stutters):
+            paid = [len(said) - sum(stuttered) for said, stuttered in zip(texts, stutters, strict=True)]
+            return np.array(paid, float), {}
+
+    plain, stuttering = Fanout(["red hat", "bag"], ""), Fanout(["red", "bag", "boots"], "", (True, True, False))
+    broken = Fanout(["red", "hat", "bag"], "fewer than 4 queries", (False, False, False))
+    chosen = methods.best_of_n(Counts(), ["a look"], [[stuttering, broken, plain]], [{1, 2}])
+    assert chosen == [plain]
+
+
 def test_random_words_are_different_words_that_the_corpus_says_twice():
     answer = methods.random_words(search(), QUERIES, CORPUS, 0)
     for query, row in zip(QUERIES, answer.texts):
@@ -93,7 +105,7 @@ def test_the_nearest_training_query_gives_its_stored_set():
 
 
 class Reward:
-    def score(self, asked, texts, wanted):
+    def score(self, asked, texts, wanted, stutters):
         self.asked, self.wanted = asked, wanted
         return np.array([float(row[0]) if row else -1.0 for row in texts]), {}
 

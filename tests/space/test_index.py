@@ -92,6 +92,14 @@ def test_every_content_is_found_once_at_most_and_none_has_a_negative_id(world):
     assert ids.shape == distance.shape == (0, 3)
 
 
+@pytest.mark.parametrize("n", [1, 3, 50])
+def test_of_equal_contents_the_first_comes_first_however_many_are_asked_for(n):
+    one, other = unit_rows(2, 16, 5)
+    index = Index(np.stack([other] * 10 + [one] * 50))
+    ids, _ = index.search(np.stack([one, one]), n)
+    np.testing.assert_array_equal(ids, [range(10, 10 + n)] * 2)
+
+
 # Filters, and approximate search
 
 
