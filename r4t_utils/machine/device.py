@@ -1,8 +1,10 @@
 """Where models run, in which precision and on how many threads, and two tasks that share nothing side by side."""
 
+import ctypes
+import gc
 import io
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TypeVar
 
 THREADS = 2  # of every recorded computation: how a sum is split among threads decides how it is rounded
@@ -82,6 +84,14 @@ def numerics() -> dict[str, str | int | bool | list[str]]:
     kernels = {f"{pool['internal_api']} {pool['version']} {pool.get('architecture', '')}".strip() for pool in blas}
     capability = torch.backends.cpu.get_cpu_capability()
     return {"torch": capability, "blas": sorted(kernels), "threads": torch.get_num_threads(), "bf16": bf16()}
+
+
+def release() -> None:
+    """Gives the system back what is free: glibc keeps it, and after the training of a language model that is
+    gigabytes which the next process lacks."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def side_by_side(function: Callable[[str], T], tasks: Iterable[str], at_once: int | None = None) -> dict[str, T]:

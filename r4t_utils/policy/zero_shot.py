@@ -7,6 +7,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from r4t_utils.data.language import Language
+from r4t_utils.machine.device import release
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import form, vocabulary
 from r4t_utils.policy.folm import Folm
@@ -49,6 +50,7 @@ def zero_shot_policy(
     for name, lesson in lessons.items():
         warm_up(policy, lesson, settings, seed, checkpoints and checkpoints / name, f"warm-up: {name}")
     policy.save(folder)
+    release()
     return str(folder)
 
 

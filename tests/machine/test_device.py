@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 
@@ -19,6 +20,15 @@ def test_results_come_by_task_from_other_processes():
     found = side_by_side(lambda task: (len(task) + offset, os.getpid()), ["oar", "wscr"])
     assert {task: n for task, (n, _) in found.items()} == {"oar": 5, "wscr": 6}
     assert os.getpid() not in {pid for _, pid in found.values()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system as Linux tells it")
+def test_what_is_free_is_given_back():
+    rows = [bytearray(100_000) for _ in range(3000)]  # each below the size that is given back at once
+    kept, before = rows[-1], psutil.Process().memory_info().rss
+    del rows
+    machine.release()
+    assert before - psutil.Process().memory_info().rss > 200e6 and len(kept) == 100_000
 
 
 def test_each_process_computes_on_one_thread():
