@@ -51,8 +51,8 @@ def _pair(merge: str | list[str]) -> list[str]:
 
 def _shrink(model: PreTrainedModel, old: list[int], new: Mapping[int, int]) -> None:
     text, rows = model.config.get_text_config(), torch.as_tensor(old)
-    layers: Iterable[Any] = (model.get_input_embeddings(), model.get_output_embeddings())
-    for layer in layers:
+    both: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    for layer in both:
         for name in ("weight", "bias"):
             if (given := getattr(layer, name, None)) is not None and len(given) != len(old):
                 setattr(layer, name, torch.nn.Parameter(given.detach()[rows.to(given.device)].clone()))
@@ -70,10 +70,8 @@ def _shrink(model: PreTrainedModel, old: list[int], new: Mapping[int, int]) -> N
 
 def _renumbered(tokenizer: PreTrainedTokenizerBase, state: dict, new: Mapping[int, int]) -> PreTrainedTokenizerFast:
     bpe = state["model"]
-    bpe["vocab"] = {word: new[token] for word, token in bpe["vocab"].items() if token in new}
-    known = bpe["vocab"]
-    pairs = [merge for merge in bpe["merges"] if {*_pair(merge), "".join(_pair(merge))} <= known.keys()]
-    bpe["merges"] = pairs
+    known = bpe["vocab"] = {word: new[token] for word, token in bpe["vocab"].items() if token in new}
+    bpe["merges"] = [merge for merge in bpe["merges"] if {*_pair(merge), "".join(_pair(merge))} <= known.keys()]
     for token in state["added_tokens"]:
         token["id"] = new[token["id"]]
     _renumber_template(state.get("post_processor"), new)

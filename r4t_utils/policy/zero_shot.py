@@ -10,7 +10,7 @@ from r4t_utils.data.language import Language
 from r4t_utils.machine.device import release
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import form, vocabulary
-from r4t_utils.policy.folm import Folm
+from r4t_utils.policy.folm import Folm, merged
 from r4t_utils.policy.small import small_policy
 from r4t_utils.policy.trainer import Watch, checkpointed, train_on, trainer_defaults
 from r4t_utils.settings import FolmSettings
@@ -45,7 +45,7 @@ def zero_shot_policy(
             said = [text for row in rows for text in row.values()] + [
                 text for given in queries.values() for text in given
             ]
-            policy = Folm(*vocabulary.cut(policy.model, policy.tokenizer, size, said), settings)
+            policy = Folm(*vocabulary.cut(merged(policy.model), policy.tokenizer, size, said), settings)
         policy, lessons = policy.trainable(), {"form": Dataset.from_list(rows)}
     for name, lesson in lessons.items():
         warm_up(policy, lesson, settings, seed, checkpoints and checkpoints / name, f"warm-up: {name}")
