@@ -133,10 +133,6 @@ def best_of(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _nfe(path: str, nfe: float) -> str:
-    return f"{'at most ' * (path == FOLM)}{nfe:.0f} NFE"
-
-
 def latency(frame: pd.DataFrame) -> Figure:
     """Upper panel: median seconds to answer a batch of queries against batch size, both axes logarithmic, with bands
     between the quartiles, for R4T-FOLM and R4T-Diffusion: the fan-out alone, from the query's text, and with search; in
@@ -155,11 +151,12 @@ def latency(frame: pd.DataFrame) -> Figure:
         rows, path, part = rows.sort_values("batch"), rows.path.iloc[0], rows.part.iloc[0]
         look = {"color": COLOURS[path], "linestyle": dashes[part], "markersize": 4}
         look["marker"] = "P" if path == NOISE else MARKERS[path]  # of one kind with MMR, yet a line of its own
-        upper.plot(rows.batch, rows["median"], label=f"{path}, {part} ({_nfe(path, rows.nfe.median())})", **look)
+        evaluations = f"{'at most ' * (path == FOLM)}{rows.nfe.median():.0f} NFE"
+        upper.plot(rows.batch, rows["median"], label=f"{path}, {part} ({evaluations})", **look)
         upper.fill_between(rows.batch, rows.q25, rows.q75, color=COLOURS[path], alpha=0.2, linewidth=0)
     for row in full.itertuples():
         mark = {"color": COLOURS[DIFFUSION], "marker": "X", "linestyle": "none", "markersize": 7}
-        upper.plot(row.batch, row.median, label=f"{row.path}, {row.part} ({_nfe(row.path, row.nfe)})", **mark)
+        upper.plot(row.batch, row.median, label=f"{row.path}, {row.part} ({row.nfe:.0f} NFE)", **mark)
     wide = frame.pivot(index="batch", columns=["part", "path"], values="median")
     for part in (p for p in dashes if p in wide and {FOLM, DIFFUSION} <= set(wide[p])):
         ratio = wide[part][FOLM] / wide[part][DIFFUSION]

@@ -35,8 +35,7 @@ def values(
     """One score of one method per seed and query, (S, n), and the query's group, (n,).
 
     scores: COLUMNS, a value in 0..1 per seed, query, method and score; seeds: those there must be, else all in
-    `scores`. Raises ValueError where there is none, where
-    seeds answered other queries, or where a value is repeated.
+    `scores`. Raises ValueError where there is none, where seeds answered other queries, or where a value is repeated.
     """
     if missing := [name for name in COLUMNS if name not in scores]:
         raise ValueError(f"scores lack the columns {', '.join(missing)}; they need {', '.join(COLUMNS)}.")

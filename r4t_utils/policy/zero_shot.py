@@ -42,9 +42,7 @@ def zero_shot_policy(
             why = f"answered none of {settings.warmup_fanouts} queries with {settings.k} different sub-queries"
             raise ValueError(f"folm.policy={settings.policy} {why}; name another policy, or lower folm.k")
         if size := settings.vocab_size:
-            said = [text for row in rows for text in row.values()] + [
-                text for given in queries.values() for text in given
-            ]
+            said = [text for texts in (*map(dict.values, rows), *queries.values()) for text in texts]
             policy = Folm(*vocabulary.cut(merged(policy.model), policy.tokenizer, size, said), settings)
         policy, lessons = policy.trainable(), {"form": Dataset.from_list(rows)}
     for name, lesson in lessons.items():

@@ -81,7 +81,7 @@ class FanoutRetriever(ModelHubMixin):
         k may, all of them are found, and attrs["short"] says so.
 
         Raises ValueError for a query without a visible character or of more than LONGEST, k outside 1..L or above the
-        number of contents, a seed that is not a whole number of 0 or more, or an allowed id that no content has.
+        number of contents, a seed that is not a whole number below 2^32, or an allowed id that no content has.
         """
         return self.search_many([query], k, seed, allowed)[0]
 
@@ -209,8 +209,13 @@ class FanoutRetriever(ModelHubMixin):
         told = {name: options.pop(name) for name in ("config", "model_card_kwargs") if name in options}
         super().save_pretrained(partial, **told)
         if folder.is_dir():
-            parts = lambda where, _: PARTS if where == str(folder) else ()  # noqa: E731
-            shutil.copytree(folder, partial, symlinks=True, ignore=parts, dirs_exist_ok=True)
+            shutil.copytree(
+                folder,
+                partial,
+                symlinks=True,
+                dirs_exist_ok=True,
+                ignore=lambda where, _: PARTS if where == str(folder) else (),
+            )
             shutil.rmtree(former, ignore_errors=True)
             folder.rename(former)
         partial.rename(folder)

@@ -53,30 +53,32 @@ class MilvusIndex:
         whole("length of the space's name", len(space), 0, NAMED, "more does not fit its field")
         with _plain(f"Milvus at {uri!r}"):
             client: Any = MilvusClient(uri, **options)
-            if client.has_collection(collection):
-                raise ValueError(f"collection {collection!r} is there already; drop it first, or name another")
             try:
+                if client.has_collection(collection):
+                    raise ValueError(f"collection {collection!r} is there already; drop it first, or name another")
                 cls._fill(client, collection, vectors, space)
-            except BaseException:
-                client.drop_collection(collection)
-                raise
             finally:
                 client.close()
         return cls(uri, collection, **options)
 
     @staticmethod
     def _fill(client: Any, collection: str, vectors: np.ndarray, space: str) -> None:
+        """Makes the collection, or leaves none."""
         schema = client.create_schema(auto_id=False)
         schema.add_field("id", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
         schema.add_field("space", DataType.VARCHAR, max_length=NAMED)
         index = client.prepare_index_params()
         index.add_index("vector", index_type="FLAT", metric_type="IP")
-        client.create_collection(collection, schema=schema, index_params=index)
-        for start in range(0, len(vectors), BATCH):
-            rows = enumerate(vectors[start : start + BATCH].tolist(), start)
-            client.insert(collection, [{"id": i, "vector": vector, "space": space} for i, vector in rows])
-        client.flush(collection)
+        try:
+            client.create_collection(collection, schema=schema, index_params=index)
+            for start in range(0, len(vectors), BATCH):
+                rows = enumerate(vectors[start : start + BATCH].tolist(), start)
+                client.insert(collection, [{"id": i, "vector": vector, "space": space} for i, vector in rows])
+            client.flush(collection)
+        except BaseException:
+            client.drop_collection(collection)
+            raise
 
     def __len__(self) -> int:
         return self._number
