@@ -35,9 +35,6 @@ STUDENTS = [(name, 32) for name in (*SAMPLED, *CHOSEN)] + [("R4T's sub-queries",
 class Lesson(HeldOut):
     """What a run's policies and database make of its training queries."""
 
-    def __init__(self, run: Path):
-        super().__init__(run, "02_rl_fanout")
-
     def fanouts(self, policy: str, queries: list[str], best_of: int, seed: int) -> np.ndarray:
         """Directions (n, k, d) of a policy's sub-queries, of the best of several fan-outs by reward."""
         if best_of == 1:
@@ -82,7 +79,7 @@ class Lesson(HeldOut):
 
 def measured(run: Path, row: str) -> Scores:
     """What the judge says of a row on validation queries."""
-    lesson = Lesson(run)
+    lesson = Lesson(run, "02_rl_fanout")
     queries, seed = lesson.queries, lesson.seed
     plain: dict[str, Callable[[], np.ndarray]] = {
         "no fan-out": lambda: np.repeat(lesson.encoder.text(queries)[:, None], lesson.k, axis=1),

@@ -71,26 +71,36 @@ class SetReward:
 
         Raises ValueError for WSCR fan-outs without their ``reference`` sets.
         """
-        s, present = self.settings, _padded([[True] * len(fanout) for fanout in fanouts], self.k)
+        present = _padded([[True] * len(fanout) for fanout in fanouts], self.k)
         Q = self.encoder.text([sub for fanout in fanouts for sub in [*fanout, *["?"] * (self.k - len(fanout))]])
         ids, distance = self.index.search(Q, self.n)
-        others = ~np.eye(self.k, dtype=bool)  # of each slot
-        Q, ids = Q.reshape(*present.shape, -1), ids.reshape(*present.shape, self.n)
+        ids = ids.reshape(*present.shape, self.n)
         if self.task == "wscr":
-            reference = [] if reference is None else reference
-            counts = present & ~_padded(stutters, self.k) if stutters and s.repeats == "once" else present
+            counts = present
+            if stutters and self.settings.repeats == "once":
+                counts = present & ~_padded(stutters, self.k)
             found = np.where(counts[..., None], ids, -1)
-            covered = rewards.coverage(reference, found)
-            if s.credit == "sub_query":
-                self.credit = _centred(
-                    covered, [rewards.coverage(reference, found[:, kept]) for kept in others], present
-                )
-            return np.where(present.any(1), covered, [-1 / len(Y) for Y in reference]), {}
+            return self._covered(found, [] if reference is None else reference, present), {}
         said = [[matching_key(sub) for sub in fanout] for fanout in fanouts]
         again = _padded([[key in keys[:i] for i, key in enumerate(keys)] for keys in said], self.k)
-        nearest = distance[:, 0].reshape(present.shape)
         C, z_q = self.index.vectors[ids[..., 0]], self.encoder.text(query)
-        again = again if s.repeats == "once" else np.zeros_like(again)
+        nearest = distance[:, 0].reshape(present.shape)
+        return self._composed(nearest, C, Q.reshape(*present.shape, -1), z_q, present, again)
+
+    def _covered(self, found: np.ndarray, reference: Sequence[Sequence[int]], present: np.ndarray) -> np.ndarray:
+        """Eq. 5 for the items found (n, k, pool), -1 where none counts."""
+        total = rewards.coverage(reference, found)
+        if self.settings.credit == "sub_query":
+            without = [rewards.coverage(reference, found[:, others]) for others in self._others()]
+            self.credit = _centred(total, without, present)
+        return np.where(present.any(1), total, [-1 / len(Y) for Y in reference])
+
+    def _composed(
+        self, nearest: np.ndarray, C: np.ndarray, Q: np.ndarray, z_q: np.ndarray, present: np.ndarray, again: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Eq. 1 and its terms, for sub-queries Q (n, k, d), what each finds C at distance `nearest` (n, k)."""
+        s = self.settings
+        repeated = again if s.repeats == "once" else np.zeros_like(again)
 
         def eq_1(kept) -> rewards.Reward:
             return rewards.composite(
@@ -104,14 +114,18 @@ class SetReward:
                 diversity=s.diversity,
                 alignment=s.alignment,
                 present=present[:, kept],
-                repeated=again[:, kept],
+                repeated=repeated[:, kept],
             )
 
         reward, formed = eq_1(slice(None)), present.any(1)
         if s.credit == "sub_query":
-            self.credit = _centred(reward.total, [eq_1(kept).total for kept in others], present)
+            self.credit = _centred(reward.total, [eq_1(others).total for others in self._others()], present)
         total = np.where(formed, reward.total, min(0.0, reward.total[formed].min(initial=0.0)))
         return total, {"ground": reward.ground, "div": reward.div, "align": reward.align}
+
+    def _others(self) -> np.ndarray:
+        """Of each slot the k - 1 others: bool (k, k)."""
+        return ~np.eye(self.k, dtype=bool)
 
 
 def _padded(rows: Sequence[Sequence[bool]], k: int) -> np.ndarray:
