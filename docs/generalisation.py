@@ -1,7 +1,7 @@
 """What helps the student on queries that it never saw? `python docs/generalisation.py RUN [RUN ...]`, one run per seed.
 
-RUN holds what notebooks 1 to 3 of a run wrote. The run's denoiser is trained on its pairs in other ways, and a
-generator of one evaluation is trained without a teacher; the run's judge says on validation queries what their
+RUN holds what notebooks 1 to 3 of a run wrote. The run's denoiser is trained on its pairs in other ways, and
+generators of one evaluation are trained without a teacher; the run's judge says on validation queries what their
 directions find, beside the run's own student, noise, a re-ranker and the policy.
 """
 
@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from held_out import HeldOut, Scores
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
 
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.directions import directions, with_neighbours
 from r4t_utils.diffusion.samplers import Sampling, sample
-from r4t_utils.diffusion.training import PairSampler, ema_decay, learning_rate, train, update_ema
+from r4t_utils.diffusion.training import PairSampler, ema_decay, learning_rate, set_loss, train, update_ema
 from r4t_utils.machine.device import device, fix_threads, side_by_side
 from r4t_utils.machine.progress import Bar
 from r4t_utils.policy.synthesis import Pairs
@@ -93,30 +94,75 @@ class Student(HeldOut):
         rows = sample(denoiser, with_neighbours(z_q, self.index, how.neighbours), self.k, how, generator)
         return unit(z_q[:, None] + rows.cpu().numpy() / scale)
 
-    def one_step(self) -> np.ndarray:
-        """A generator of one evaluation: the network at the most noise, trained by the energy score of its sets."""
+    def learnt(self, net: Denoiser, loss: Callable[[Denoiser, Tensor, Tensor], Tensor]) -> Denoiser:
+        """The averaged weights of a network that learnt as the run's did, by a loss of sets and their queries."""
         p, how = self.pairs, self.how
-        net = Denoiser.from_settings(self.encoder.d, how, self.seed).to(device())
         ema = copy.deepcopy(net).eval().requires_grad_(False)
         batch = PairSampler(p.targets, with_neighbours(p.z_q, self.index, how.neighbours), p.counts)
-        optimiser, top = torch.optim.Adam(net.parameters(), lr=how.peak_lr, fused=True), net.schedule.top
+        optimiser = torch.optim.Adam(net.parameters(), lr=how.peak_lr, fused=True)
         torch.manual_seed(self.seed)
-        with Bar(how.steps, f"one step, seed {self.seed}") as bar:
+        with Bar(how.steps, f"seed {self.seed}") as bar:
             for step in range(how.steps):
                 optimiser.param_groups[0]["lr"] = learning_rate(step, how.peak_lr, how.warmup_steps, how.steps)
-                Z, tokens = batch(how.batch_size)
-                context, keep = net.context(tokens), torch.as_tensor(top)
-                one, two = (net(top * torch.randn_like(Z), keep, context=context) for _ in range(2))
-                loss = ((matched(one, Z) + matched(two, Z) - matched(one, two)) / 2).mean()
+                value = loss(net, *batch(how.batch_size))
                 optimiser.zero_grad()
-                loss.backward()
+                value.backward()
                 optimiser.step()
                 update_ema(ema, net, ema_decay(step, how.ema))
-                bar.update(1, loss=loss.item())
-        return self.answers(ema, ONE_STEP)
+                bar.update(1, loss=value.item())
+        return ema
+
+    def one_step(self, loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> np.ndarray:
+        """A generator of one evaluation: the network at the most noise. The loss: of two sets of it and the target."""
+
+        def of_two(net: Denoiser, Z: Tensor, tokens: Tensor) -> Tensor:
+            context, top = net.context(tokens), net.schedule.top
+            one, two = (net(top * torch.randn_like(Z), torch.as_tensor(top), context=context) for _ in range(2))
+            return loss(one, two, Z)
+
+        net = Denoiser.from_settings(self.encoder.d, self.how, self.seed).to(device())
+        return self.answers(self.learnt(net, of_two), ONE_STEP)
+
+    def numbered(self) -> np.ndarray:
+        """Rows in the order in which the policy wrote them, each with an embedding of its place."""
+
+        def eq_9(net: Denoiser, Z: Tensor, tokens: Tensor) -> Tensor:
+            keep = torch.rand(len(Z)) >= self.how.condition_drop
+            return set_loss(net, Z, tokens, net.schedule.training_sigma(len(Z)), torch.randn_like(Z), keep).mean()
+
+        net = Denoiser.from_settings(self.encoder.d, self.how, self.seed)
+        net.rows_in = Numbered(net.rows_in, self.pairs.targets.shape[2])
+        return self.answers(self.learnt(net, eq_9), self.how)
 
 
-def matched(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
+class Numbered(nn.Module):
+    """A layer for rows (B, L, d) that adds what it learns of the places 1 to L."""
+
+    def __init__(self, layer: nn.Linear, L: int):
+        super().__init__()
+        self.layer, self.places = layer, nn.Parameter(torch.zeros(L, layer.out_features))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.layer(rows) + self.places[: rows.shape[1]]
+
+
+def energy_score(one: Tensor, two: Tensor, Z: Tensor) -> Tensor:
+    """Of two generated sets and the target (2502.02483), with `matched` as the distance."""
+    return ((matched(one, Z) + matched(two, Z) - matched(one, two)) / 2).mean()
+
+
+def drifting(one: Tensor, two: Tensor, Z: Tensor, width: float = 0.2) -> Tensor:
+    """Rows drift towards those of the target near them and away from generated ones (after 2602.04770, one width)."""
+
+    def shift(X: Tensor, Y: Tensor) -> Tensor:
+        return (-torch.cdist(X, Y) / width).softmax(-1) @ Y - X
+
+    with torch.no_grad():
+        target = one + shift(one, Z) - shift(one, two)
+    return (one - target).square().sum(-1).mean()
+
+
+def matched(A: Tensor, B: Tensor) -> Tensor:
     """The mean distance of matched rows between sets A and B (n, L, d): (n,)."""
     distance = torch.cdist(A, B)
     order = [linear_sum_assignment(each)[1] for each in distance.detach().cpu().numpy()]
@@ -132,7 +178,9 @@ TRIALS: dict[str, Callable[[Student], np.ndarray]] = {
     "paraphrases of the query by the zero-shot policy": Student.paraphrased,
     "rows as differences from the query": lambda s: s.offsets(s.how.sigma_max),
     "the same, sampling from the query on": lambda s: s.offsets(4.0),
-    "one evaluation, trained by the energy score": Student.one_step,
+    "rows in the policy's order, each place with an embedding": Student.numbered,
+    "one evaluation, trained by the energy score": lambda s: s.one_step(energy_score),
+    "one evaluation, trained by drifting": lambda s: s.one_step(drifting),
 }
 
 
