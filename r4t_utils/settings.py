@@ -32,6 +32,7 @@ Count = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=8)]
 Real = Annotated[float, BeforeValidator(_float)]
 Weight = Annotated[Real, Field(ge=0)]
+Guidance = Annotated[Real, Field(ge=0, le=20)]  # beyond it rows leave the sphere, and sampling ends in infinities
 Positive = Annotated[Real, Field(gt=0)]
 Rate = Annotated[Real, Field(gt=0, le=1)]
 Share = Annotated[Real, Field(ge=0, le=1)]
@@ -176,7 +177,7 @@ class DiffusionSettings(Section):
     warmup_steps: Natural
     steps: Count
     batch_size: Count
-    guidance: Weight
+    guidance: Guidance
     sampler: Literal["sde", "ode", "dpm"]
     sampling_steps: Count
 

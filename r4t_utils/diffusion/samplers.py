@@ -24,7 +24,7 @@ from torch import Tensor
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.schedule import TangentSchedule
 from r4t_utils.machine.checks import whole
-from r4t_utils.settings import Count, DiffusionSettings, Section, Weight
+from r4t_utils.settings import Count, DiffusionSettings, Guidance, Section
 
 Sampler = Literal["sde", "ode", "dpm"]
 Denoise = Callable[[Tensor, float], Tensor]
@@ -37,7 +37,7 @@ class Sampling(Section):
 
     sampler: Sampler
     sampling_steps: Count
-    guidance: Weight
+    guidance: Guidance
 
 
 How = Sampling | DiffusionSettings

@@ -64,7 +64,7 @@ class PairSampler:
 
     targets: (Q, F, L, d), or (Q, L, d) for one fan-out of each query. z_q: (Q, d), or (Q, 1 + n, d).
     counts: how many of a query's F fan-outs are valid (the first ones), (Q,); all of them if None.
-    Raises ValueError for data of other shapes, counts outside 0..F, or no valid fan-out.
+    Raises ValueError for data of other shapes or not finite, counts outside 0..F, or no valid fan-out.
     """
 
     def __init__(self, targets: Data, z_q: Data, counts: Counts = None):
@@ -77,7 +77,10 @@ class PairSampler:
         counts = torch.full((Q,), F) if counts is None else torch.as_tensor(counts)
         if counts.shape != (Q,) or not ((counts >= 0) & (counts <= F)).all():
             raise ValueError(f"counts must hold one number from 0 to F={F} for each of the {Q} queries")
-        self.pairs = (torch.arange(F) < counts[:, None]).nonzero()
+        valid = torch.arange(F) < counts[:, None]
+        if not (self.targets.isfinite().all((2, 3)) | ~valid).all() or not self.z_q.isfinite().all():
+            raise ValueError("targets or z_q hold values that are not finite; synthesise pairs anew")
+        self.pairs = valid.nonzero()
         if not len(self.pairs):
             raise ValueError("no query has a valid fan-out; synthesise pairs first")
 

@@ -65,6 +65,12 @@ def read(path: Path, parse: Callable[[Path], T]) -> T:
     raise ValueError(f"{path} is a Git LFS pointer, not the file that it stands for; fetch that with `git lfs pull`")
 
 
+def file_hash(path: Path) -> str:
+    """sha256 of a file's content; raises OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def packaged(package: str, name: str, sha256: str, remedy: str) -> Path | None:
     """The file of this name that an installed package ships; None where there is none.
 
@@ -74,9 +80,7 @@ def packaged(package: str, name: str, sha256: str, remedy: str) -> Path | None:
         path = next(Path(str(f.locate())) for f in files(package) or () if f.name == name)
     except (PackageNotFoundError, StopIteration):
         return None
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+    if (found := file_hash(path)) != sha256:
         raise ValueError(f"{path} has sha256 {found}, not the official {sha256}: {remedy}")
     return path
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from r4t_utils.machine.checks import damaged, read
 from r4t_utils.policy.folm import Folm
 from r4t_utils.settings import SynthesisSettings
 from r4t_utils.space.encoder import DualEncoder
@@ -33,7 +34,19 @@ class Pairs:
 
     @classmethod
     def load(cls, folder: Path) -> "Pairs":
-        return cls(**load_file(folder / "pairs.safetensors"))
+        """What `save` wrote. Raises ValueError for another file, or a row of a set that is not of length 1."""
+        path = folder / "pairs.safetensors"
+        arrays = read(path, load_file)
+        if arrays.keys() != {"z_q", "targets", "counts"}:
+            raise damaged(path, f"holds {', '.join(sorted(arrays))} in place of z_q, targets and counts")
+        pairs = cls(**arrays)
+        lengths = np.linalg.norm(pairs.targets, axis=-1)  # (q, F, L)
+        unfit = ~(np.abs(lengths - 1) < 1e-3) & (np.arange(lengths.shape[1]) < pairs.counts[:, None])[..., None]
+        if unfit.any():
+            query, fanout, row = np.argwhere(unfit)[0].tolist()
+            where, length = f"row {row} of fan-out {fanout} of query {query}", lengths[query, fanout, row]
+            raise damaged(path, f"holds targets that are no directions: {where} has length {length:.3g}, not 1")
+        return pairs
 
 
 def synthesise(

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.directions import directions
 from r4t_utils.diffusion.samplers import How, Sampling
-from r4t_utils.machine.checks import damaged, read, read_json, require_text, whole
+from r4t_utils.machine.checks import damaged, file_hash, read, read_json, require_text, whole
 from r4t_utils.retriever import card
 from r4t_utils.settings import Count, Merging, Section
 from r4t_utils.space.encoder import DualEncoder
@@ -28,12 +28,13 @@ Filter = Iterable[int] | Callable[[int, str], bool] | None
 
 
 class RetrieverConfig(Section):
-    """`slots`: L, the rows that the denoiser was trained to emit at once; how they are sampled; and how what they find
-    becomes one set."""
+    """`slots`: L, the rows that the denoiser was trained to emit at once; how they are sampled; how what they find
+    becomes one set; and the sha256 of each file beside it."""
 
     slots: Count
     sampling: Sampling
     merging: Merging
+    files: dict[str, str]
 
 
 class FanoutRetriever(ModelHubMixin):
@@ -230,7 +231,9 @@ class FanoutRetriever(ModelHubMixin):
         self.denoiser.save(save_directory / "denoiser")
         save_file({"vectors": self.index.vectors}, save_directory / "contents.safetensors")
         pd.DataFrame({"title": self.titles}).to_parquet(save_directory / "contents.parquet")
-        config = RetrieverConfig(slots=self.slots, sampling=self.sampling, merging=self.merging)
+        written = sorted(p for p in save_directory.rglob("*") if p.is_file())
+        files = {p.relative_to(save_directory).as_posix(): file_hash(p) for p in written}
+        config = RetrieverConfig(slots=self.slots, sampling=self.sampling, merging=self.merging, files=files)
         (save_directory / CONFIG).write_text(config.model_dump_json(indent=1))
 
     def generate_model_card(self, *args, **kwargs) -> ModelCard:
@@ -261,7 +264,10 @@ class FanoutRetriever(ModelHubMixin):
             what = f"has d={denoiser.config.d}, but encoder/encoder.json d={encoder.d}"
             raise damaged(where / "denoiser" / "config.json", what)
         shapes, source = {"vectors": (len(titles), encoder.d)}, "contents.parquet with encoder/encoder.json"
-        (index,) = load_indices(where / "contents.safetensors", shapes, source)
+        (index,) = load_indices(where / "contents.safetensors", shapes, source, encoder.space)
+        for name, sha256 in config.files.items():
+            if not (where / name).is_file() or file_hash(where / name) != sha256:
+                raise damaged(where / name, f"is not the file that {CONFIG} was saved with: of another run, or changed")
         found = cls(encoder, denoiser, index, titles, config.slots, config.sampling, config.merging)
         if (where / CARD).is_file():
             found.card = read(where / CARD, lambda path: path.read_text(encoding="utf-8"))

@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from r4t_utils.machine.checks import file_hash
 from r4t_utils.run import paths
-from r4t_utils.run.files import file_hash, text_hash, to_json
+from r4t_utils.run.files import text_hash, to_json
 from r4t_utils.run.notebooks import read
 
 PACKAGE = "r4t_utils"

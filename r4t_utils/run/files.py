@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r4t_utils.machine.checks import file_hash
+
 
 def write_text(path: Path, text: str) -> Path:
     """Writes a file under a temporary name and renames it, so that a reader sees the old text or the new."""
@@ -45,12 +47,6 @@ def _plain(value: Any) -> Any:
 def text_hash(text: str) -> str:
     """sha256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file's content; raises OSError where it cannot be read."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_hashes(folder: Path) -> dict[str, dict]:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psutil
 
+from r4t_utils.machine.checks import file_hash
 from r4t_utils.machine.device import numerics
 from r4t_utils.run import paths
-from r4t_utils.run.files import file_hash, text_hash, to_json
+from r4t_utils.run.files import text_hash, to_json
 
 FILE = "manifest.json"
 IDENTITY = ("stage", "profile", "label", "seed", "settings", "files")

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from r4t_utils.machine.checks import file_hash
 from r4t_utils.machine.device import fix_threads
 from r4t_utils.run import files, manifest, paths, profiles
 from r4t_utils.run.code import code_hash
@@ -128,7 +129,7 @@ def stale(stage: str, run: Run) -> str:
         return "its code has changed"
     for name, was in made["results"].items():
         path = run.results / name
-        if not path.is_file() or files.file_hash(path) != was:
+        if not path.is_file() or file_hash(path) != was:
             return f"its result {name} is missing or has changed"
     return ""
 
@@ -160,7 +161,7 @@ def _data(stage: str, run: Run) -> str:
         found = sorted(
             p for p in run.data_dir.iterdir() if p.is_file() and p.suffix in (".json", ".jsonl", ".gz", ".txt")
         )
-        return files.text_hash(files.to_json({p.name: files.file_hash(p) for p in found}))
+        return files.text_hash(files.to_json({p.name: file_hash(p) for p in found}))
     except OSError as error:
         raise ArtifactError(f"data_dir holds a file that cannot be read ({error}); restore it") from None
 

@@ -48,7 +48,7 @@ class Database:
             for kind in taught_pairs(corpus)
         )
         encoder = fit_heads(sentence, [titles, (named, named), asked], settings, seed)
-        return cls(corpus, encoder, Index(encoder.content(contents)), Index(encoder.content(items)))
+        return cls(corpus, encoder, *(Index(encoder.content(each), encoder.space) for each in (contents, items)))
 
     def save(self, folder: Path) -> None:
         (folder / "corpus").mkdir(parents=True, exist_ok=True)
@@ -62,4 +62,5 @@ class Database:
         """The database that `save` wrote. ValueError where encoder or vectors are damaged or do not fit the rest."""
         corpus, encoder = Corpus.load(folder / "corpus"), DualEncoder.load(folder / "encoder")
         shapes = {name: (len(getattr(corpus, name)), encoder.d) for name in ("collections", "items")}
-        return cls(corpus, encoder, *load_indices(folder / "vectors.safetensors", shapes, "corpus/ with encoder/"))
+        vectors, source = folder / "vectors.safetensors", "corpus/ with encoder/"
+        return cls(corpus, encoder, *load_indices(vectors, shapes, source, encoder.space))

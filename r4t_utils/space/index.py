@@ -143,11 +143,12 @@ def among(allowed: np.ndarray | None, contents: int) -> np.ndarray | None:
     return ids
 
 
-def load_indices(path: Path, shapes: Mapping[str, tuple[int, int]], source: str) -> list[Index]:
-    """An index over each array of a file; their shapes follow from `source`. ValueError for any others."""
+def load_indices(path: Path, shapes: Mapping[str, tuple[int, int]], source: str, space: str) -> list[Index]:
+    """An index over each array of a file, of the encoder `space`; their shapes follow from `source`. ValueError for
+    any others."""
     vectors = read_tensors(path, shapes, source)
     try:
-        return [Index(vectors[name]) for name in shapes]
+        return [Index(vectors[name], space) for name in shapes]
     except ValueError as error:
         raise damaged(path, f"holds other vectors than were saved ({error})") from None
 

@@ -101,14 +101,21 @@ class MilvusIndex:
             raise SearchFailed(f"collection {self.collection!r}: {why}; let its index look at more candidates")
         ids = np.array([[hit["id"] for hit in row] for row in found], np.int64).reshape(len(queries), n)
         cosine = np.array([[hit["distance"] for hit in row] for row in found], np.float32).reshape(len(queries), n)
+        order = np.lexsort((ids, -cosine))  # of equals the first id, as in an `Index`
+        ids, cosine = (np.take_along_axis(each, order, 1) for each in (ids, cosine))
         return ids, np.sqrt(2 - 2 * np.clip(cosine, -1, 1))
 
     def take(self, ids: np.ndarray) -> np.ndarray:
-        """The vectors (..., d) of contents (...)."""
+        """The vectors (..., d) of contents (...). Raises SearchFailed where the engine has lost one."""
         different, place = np.unique(ids, return_inverse=True)
+        vectors: dict[int, Sequence[float]] = {}
         with _plain(f"collection {self.collection!r} of {self.uri!r}"):
-            rows = self.client.get(self.collection, ids=different.tolist(), output_fields=["vector"])
-        vectors = {row["id"]: row["vector"] for row in rows}
+            for start in range(0, len(different), BATCH):
+                asked = different[start : start + BATCH].tolist()
+                rows = self.client.get(self.collection, ids=asked, output_fields=["vector"])
+                vectors |= {row["id"]: row["vector"] for row in rows}
+        if lost := [i for i in different.tolist() if i not in vectors]:
+            raise SearchFailed(f"collection {self.collection!r} has no content {lost[0]} any more; make it anew")
         stacked = np.array([vectors[i] for i in different.tolist()], np.float32).reshape(-1, self.d)
         return stacked[place.reshape(np.shape(ids))]
 

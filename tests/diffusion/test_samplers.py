@@ -38,6 +38,31 @@ def test_samplers_recover_mean_and_covariance(sampler, steps, tolerance):
     torch.testing.assert_close(torch.cov(x.T), COVARIANCE, rtol=0, atol=tolerance)
 
 
+MIDDLES = torch.tensor([[1.0, 0.2, 0.0], [-0.6, 0.5, 0.3]])
+SHARES, SPREAD = torch.tensor([0.3, 0.7]), 0.15
+
+
+def mixture(x, sigma):
+    """E[x_0 | x] for x_0 from two round Gaussians, of SHARES around MIDDLES, and x = x_0 + σn."""
+    total = SPREAD**2 + sigma**2
+    apart = x[:, None] - MIDDLES
+    posterior = (SHARES.log() - apart.square().sum(-1) / (2 * total)).softmax(-1)
+    return torch.einsum("nm,nmd->nd", posterior, MIDDLES + apart * SPREAD**2 / total)
+
+
+@pytest.mark.parametrize("sampler, steps", [("sde", 256), ("ode", 256), ("dpm", 32)])
+def test_samplers_recover_both_modes_of_a_mixture(sampler, steps):
+    generator = torch.Generator().manual_seed(0)
+    randn = partial(torch.randn, generator=generator)
+    x = solve(mixture, randn((20_000, 3)), SCHEDULE, sampler, steps, randn)
+    mode = torch.cdist(x, MIDDLES).argmin(1)
+    torch.testing.assert_close(mode.bincount() / len(x), SHARES, rtol=0, atol=0.02)
+    for i, middle in enumerate(MIDDLES):
+        members = x[mode == i]
+        torch.testing.assert_close(members.mean(0), middle, rtol=0, atol=0.02)
+        torch.testing.assert_close(members.std(0), torch.full((3,), SPREAD), rtol=0, atol=0.02)
+
+
 def test_second_order_beats_first_order_at_few_steps():
     def error(sampler):
         return (torch.cov(draws(sampler, 8).T) - COVARIANCE).abs().max()
@@ -156,6 +181,7 @@ def test_sde_agrees_with_the_exact_answer_more_closely_with_more_steps():
         {"sampling_steps": 4.0},
         {"sampling_steps": True},
         {"guidance": -0.5},
+        {"guidance": 20.5},
         {"guidance": math.nan},
         {"steps": 4},
     ],

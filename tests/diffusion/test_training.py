@@ -197,9 +197,28 @@ def test_bad_data_are_refused(targets, z_q, counts, named):
 
 @pytest.mark.training
 def test_a_diverging_run_stops():
-    data = unit(4, 3, 8) * float("nan")
     with pytest.raises(FloatingPointError, match="lower peak_lr"):
-        train(Denoiser(SMALL), data, unit(4, 8), settings())
+        train(Denoiser(SMALL), unit(4, 3, 8) * 1e30, unit(4, 8), settings())
+
+
+def test_pairs_that_are_not_finite_are_refused_where_they_count():
+    targets, z_q = unit(3, 2, 4, 8), unit(3, 8)
+    targets[1, 1] = torch.nan
+    assert len(PairSampler(targets, z_q, [2, 1, 2]).pairs) == 5
+    for data in ((targets, z_q), (unit(3, 2, 4, 8), z_q.index_fill(0, torch.tensor([2]), torch.inf))):
+        with pytest.raises(ValueError, match="not finite; synthesise pairs anew"):
+            PairSampler(*data)
+
+
+@pytest.mark.training
+def test_a_denoiser_of_table_3_s_sizes_trains_and_is_sampled_as_in_the_paper():
+    denoiser, targets, z_q = Denoiser(DenoiserConfig(), seed=1), unit(2, 1, 3, 128), unit(2, 128)
+    before = weights(denoiser)
+    how = settings(steps=2, batch_size=2, warmup_steps=1, sampler="sde", sampling_steps=2, guidance=0.1)
+    loss = train(denoiser, targets, z_q, how)["loss"]
+    assert len(loss) == 2 and not torch.equal(weights(denoiser), before)
+    sets = sample(denoiser, z_q, 3, how, torch.Generator().manual_seed(0))
+    assert sets.shape == (2, 3, 128) and sets.isfinite().all()
 
 
 @pytest.mark.training

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+from safetensors.numpy import save_file
 
 from r4t_utils.policy import synthesis
 from r4t_utils.policy.prompts import Fanout
@@ -60,6 +61,24 @@ def test_saved_pairs_are_read_as_they_were(tmp_path):
     again = Pairs.load(tmp_path / "new")
     for name in ("z_q", "targets", "counts"):
         np.testing.assert_array_equal(getattr(again, name), getattr(pairs, name), strict=True)
+
+
+@pytest.mark.parametrize("wrong, shown", [(0.0, "0"), (np.nan, "nan"), (3.0, "3")])
+def test_saved_targets_that_are_no_directions_are_named(tmp_path, wrong, shown):
+    pairs, _ = synthesised("wscr", 3, DRAWN)
+    query = int((pairs.counts < pairs.targets.shape[1]).argmax())  # whose last place is empty, and zero
+    pairs.targets[query, 0, 1] = wrong * pairs.targets[query, 0, 1]
+    pairs.save(tmp_path)
+    with pytest.raises(ValueError, match=f"row 1 of fan-out 0 of query {query} has length {shown}, not 1; copy"):
+        Pairs.load(tmp_path)
+
+
+def test_a_file_of_other_arrays_is_named(tmp_path):
+    save_file({"z_q": np.zeros((2, 4), np.float32)}, tmp_path / "pairs.safetensors")
+    with pytest.raises(ValueError, match="pairs.safetensors holds z_q in place of z_q, targets and counts"):
+        Pairs.load(tmp_path)
+    with pytest.raises(ValueError, match="missing"):
+        Pairs.load(tmp_path / "none")
 
 
 def test_no_well_formed_fanout_is_an_error():

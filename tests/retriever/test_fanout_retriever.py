@@ -31,9 +31,9 @@ FILES = [
 RECORD = paths.ROOT / "results" / "cpu" / "sample"
 
 
-@pytest.fixture(scope="module")
-def retriever():
-    return untrained()
+@pytest.fixture(scope="module", params=[0, 4], ids=["sees the query", "sees contents too"])
+def retriever(request):
+    return untrained(neighbours=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,8 @@ def test_a_database_of_ones_own_is_searched_by_the_same_retriever(retriever):
     other = retriever.over(Index(retriever.embed(texts), retriever.encoder.space), texts)
     found = other.search("camping by a lake", k=6)
     assert set(found.title) <= set(texts) and len(found) == 6
-    assert np.array_equal(other.directions(["tent"], 6), retriever.directions(["tent"], 6))
+    alike = np.array_equal(other.directions(["tent"], 6), retriever.directions(["tent"], 6))
+    assert alike == (retriever.denoiser.config.neighbours == 0)  # which else looks at the contents near the query
     with pytest.raises(ValueError, match="the query is empty"):
         retriever.embed(["tent", " "])
 
@@ -230,6 +231,42 @@ def test_vectors_of_another_encoder_are_refused(retriever):
     with pytest.raises(ValueError, match="vectors of the encoder 0123456789ab, and this one is .*embed the contents"):
         retriever.over(Index(retriever.index.vectors, "0123456789ab"), retriever.titles)
     assert untrained().encoder.space == retriever.encoder.space != untrained(d=64).encoder.space
+
+
+def test_a_loaded_index_is_of_the_encoder_beside_it(saved, tmp_path):
+    untrained(seed=1).save_pretrained(tmp_path / "other")
+    one, other = (FanoutRetriever.from_pretrained(folder) for folder in (saved, tmp_path / "other"))
+    with pytest.raises(
+        ValueError, match=f"vectors of the encoder {other.encoder.space}, and this one is {one.encoder.space}"
+    ):
+        one.over(other.index, other.titles)
+    assert one.over(one.index, one.titles).search("hat").equals(one.search("hat"))
+
+
+@pytest.mark.parametrize("name", ["encoder/heads.safetensors", "denoiser/model.safetensors", "contents.safetensors"])
+def test_a_file_of_another_retriever_of_the_same_sizes_is_named(folder, name, tmp_path):
+    neighbours = FanoutRetriever.from_pretrained(folder).denoiser.config.neighbours
+    untrained(seed=1, neighbours=neighbours).save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / name, folder / name)
+    refused(folder, name, "is not the file that retriever.json was saved with", REMEDY)
+
+
+# Contents that come and go
+
+
+def test_new_contents_are_found_without_training_and_removed_ones_never():
+    retriever = untrained(neighbours=4)
+    new = "a wedding in the mountains"
+    texts = [*retriever.titles, new]
+    grown = retriever.over(Index(retriever.embed(texts), retriever.encoder.space), texts)
+    assert new not in retriever.search("mountain wedding").title.tolist()
+    assert new in grown.search("mountain wedding").title.tolist()
+    gone = retriever.titles[retriever.index.search(retriever.encode(["red boots"]), 1)[0][0, 0]]
+    assert gone in retriever.search("red boots").title.tolist()
+    texts = [title for title in retriever.titles if title != gone]
+    left = retriever.over(Index(retriever.embed(texts), retriever.encoder.space), texts)
+    assert all(gone not in left.search("red boots", seed=seed).title.tolist() for seed in range(5))
+    assert not np.array_equal(left.directions(["red boots"], 5), retriever.directions(["red boots"], 5))
 
 
 # Saving and sharing

@@ -99,6 +99,40 @@ def test_fewer_results_than_were_asked_for_are_a_fault_of_the_engine(world, monk
         index.search(queries, 5)
 
 
+def test_equal_contents_are_found_in_the_order_of_their_ids(tmp_path):
+    vectors = np.repeat(unit_rows(4, 8, 0), 3, axis=0)[[5, 0, 7, 3, 1, 11, 9, 2, 6, 4, 8, 10]]
+    engine = MilvusIndex.create(str(tmp_path / "twins.db"), "twins", vectors)
+    assert np.array_equal(engine.search(vectors, 6)[0], Index(vectors).search(vectors, 6)[0])
+
+
+def test_many_vectors_are_fetched_in_parts_and_a_lost_one_is_named(world, monkeypatch):
+    engine, exact, _ = world
+    asked, get = [], engine.client.get
+
+    def watched(collection, ids, **how):
+        asked.append(len(ids))
+        return get(collection, ids=ids, **how)
+
+    monkeypatch.setattr(engine.client, "get", watched)
+    np.testing.assert_allclose(engine.take(np.arange(1500)), exact.take(np.arange(1500)), atol=1e-6)
+    assert asked == [1000, 500]
+    monkeypatch.setattr(engine.client, "get", lambda collection, ids, **how: get(collection, ids=ids[:-1], **how))
+    with pytest.raises(SearchFailed, match="'contents' has no content 7 any more; make it anew"):
+        engine.take(np.array([3, 7]))
+
+
 def test_an_engine_that_is_down_is_named():
     with pytest.raises(ValueError, match="Milvus at 'http://127.0.0.1:9':"):
         MilvusIndex("http://127.0.0.1:9", "contents", timeout=2)
+
+
+@pytest.mark.parametrize("call", ["search", "get"])
+def test_an_engine_that_goes_down_later_is_named(world, monkeypatch, call):
+    engine, _, queries = world
+
+    def down(*_, **__):
+        raise ConnectionError("the server\nis gone")
+
+    monkeypatch.setattr(engine.client, call, down)
+    with pytest.raises(SearchFailed, match="collection 'contents' of .*: the server is gone"):
+        engine.search(queries, 3) if call == "search" else engine.take(np.array([1]))
