@@ -20,12 +20,15 @@ from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.directions import directions, with_neighbours
 from r4t_utils.diffusion.samplers import Sampling, sample
 from r4t_utils.diffusion.training import PairSampler, ema_decay, learning_rate, set_loss, train, update_ema
+from r4t_utils.evaluation import drawing
 from r4t_utils.machine.device import device, fix_threads, side_by_side
 from r4t_utils.machine.progress import Bar
 from r4t_utils.policy.synthesis import Pairs
+from r4t_utils.run import paths
 from r4t_utils.settings import DiffusionSettings
 from r4t_utils.space.encoder import unit
 
+AS_IT_IS, LONGER = "the student as it is", "four times the updates"
 COPIES = 4  # of a query's embedding, which share its targets between them
 ONE_STEP = Sampling(sampler="dpm", sampling_steps=1, guidance=0.0)
 
@@ -36,21 +39,33 @@ class Student(HeldOut):
     def __init__(self, run: Path):
         super().__init__(run, "03_pair_synthesis")
         self.pairs, self.how = Pairs.load(run / "03_pair_synthesis" / "oar"), self.settings.diffusion
+        self.every, self.curve = 0, {}  # updates between looks at a student in training, and what they saw
 
     def trained(self, targets: np.ndarray, z_q: np.ndarray, counts: np.ndarray, how: DiffusionSettings) -> Denoiser:
         """A denoiser of the run's size that learnt these pairs."""
         denoiser = Denoiser.from_settings(self.encoder.d, how, self.seed).to(device())
-        tokens = with_neighbours(z_q, self.index, how.neighbours)
-        train(denoiser, targets, tokens, how, counts=counts, seed=self.seed, label=f"seed {self.seed}")
+        tokens, told = with_neighbours(z_q, self.index, how.neighbours), {"counts": counts, "seed": self.seed}
+        train(
+            denoiser, targets, tokens, how, **told, label=f"seed {self.seed}", eval_every=self.every, on_eval=self.look
+        )
         return denoiser
+
+    def look(self, step: int, denoiser: Denoiser) -> dict:
+        """What the denoiser finds after an update; kept in `curve`."""
+        if self.every:
+            scores = self.scores(self.answers(denoiser, self.how))
+            self.curve[step] = {way: 100 * float(scores[f"{way} quality"].mean()) for way in held_out.WAYS}
+        return {}
 
     def answers(self, denoiser: Denoiser, how: Sampling | DiffusionSettings) -> np.ndarray:
         z_q = self.encoder.text(self.queries)
         return directions(denoiser, z_q, self.index, self.k, self.k, how, self.seed + 3)
 
-    def as_it_is(self) -> np.ndarray:
-        p = self.pairs
-        return self.answers(self.trained(p.targets, p.z_q, p.counts, self.how), self.how)
+    def watched(self, times: int) -> np.ndarray:
+        """As the run trains its student, or so many times as long, with a look after every eighth."""
+        p, how = self.pairs, self.how.model_copy(update={"steps": times * self.how.steps})
+        self.every = how.steps // 8
+        return self.answers(self.trained(p.targets, p.z_q, p.counts, how), how)
 
     def more_fanouts(self, n: int) -> np.ndarray:
         asked = self.training_queries
@@ -171,7 +186,8 @@ def matched(A: Tensor, B: Tensor) -> Tensor:
 
 
 TRIALS: dict[str, Callable[[Student], np.ndarray]] = {
-    "the student as it is": Student.as_it_is,
+    AS_IT_IS: lambda s: s.watched(1),
+    LONGER: lambda s: s.watched(4),
     "eight fan-outs of a query": lambda s: s.more_fanouts(8),
     "noise of length 0.2 on z_q in training": lambda s: s.noisy(0.2),
     "noise of length 0.5 on z_q in training": lambda s: s.noisy(0.5),
@@ -184,30 +200,35 @@ TRIALS: dict[str, Callable[[Student], np.ndarray]] = {
 }
 
 
-def measured(run: Path, row: str) -> Scores:
-    """What the judge says of a row, and how its sets lie."""
+def measured(run: Path, row: str) -> tuple[Scores, list[dict]]:
+    """What the judge says of a row and how its sets lie; and the curve of those that were watched in training."""
     student = Student(run)
     if row in ("noise", "MMR"):
-        return student.noise() if row == "noise" else student.mmr()
+        return student.noise() if row == "noise" else student.mmr(), []
     if row == "R4T-FOLM":
         rows = student.drawn("oar", student.queries, 1, student.seed + 2)[:, 0]
     else:
         rows = TRIALS[row](student)
-    return student.scores(rows) | student.geometry(rows)
+    said = {"row": row, "seed": student.seed}
+    curve = [said | {"step": n, "way": w, "quality": q} for n, at in student.curve.items() for w, q in at.items()]
+    return student.scores(rows) | student.geometry(rows), curve
 
 
 def main(runs: list[Path]) -> None:
     names = ["noise", "MMR", "R4T-FOLM", *TRIALS]
     tasks = {f"{name} @ {run}": (run, name) for run in runs for name in names}
     found = side_by_side(lambda task: measured(*tasks[task]), tasks, 2)
-    each = {name: held_out.over_seeds([found[f"{name} @ {run}"] for run in runs]) for name in names}
+    each = {name: held_out.over_seeds([found[f"{name} @ {run}"][0] for run in runs]) for name in names}
+    held_out.record("generalisation", each)
+    held_out.write_table("generalisation_curve", [row for _, curve in found.values() for row in curve])
+    drawing.draw("generalisation", paths.results() / "trials")
     heads = "row", "merged: alignment / recall = quality", "above noise", "above the student"
     heads += "alone", "above noise", "above the student", "distance", "different", "cosine of rows"
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for name, scores in each.items():
         cells = [name]
         for way in held_out.WAYS:
-            others = (each[other] for other in ("noise", "the student as it is"))
+            others = (each[other] for other in ("noise", AS_IT_IS))
             cells += [held_out.cell(scores, way), *(held_out.gain(scores, other, way) for other in others)]
         shape = ("distance", "different", "cosine of rows")
         cells += [f"{scores[key].mean():.2f}" if key in scores else "" for key in shape]

@@ -6,15 +6,17 @@ the profile's rule and with the query's own list, and *alone*, the fan-out fille
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from r4t_utils.evaluation import intervals, methods, rerankers
 from r4t_utils.evaluation.judges import judge, quality
 from r4t_utils.evaluation.methods import Search
 from r4t_utils.policy.folm import Folm
-from r4t_utils.run import manifest, profiles
+from r4t_utils.run import manifest, paths, profiles
 from r4t_utils.settings import Merging
 from r4t_utils.space.database import Database
 from r4t_utils.space.encoder import SentenceEncoder
@@ -90,6 +92,27 @@ class HeldOut:
 def over_seeds(of_runs: Sequence[Scores]) -> Scores:
     """The scores of several runs, stacked: (runs, n)."""
     return {key: np.stack([scores[key] for scores in of_runs]) for key in of_runs[0]}
+
+
+def record(name: str, each: Mapping[str, Scores]) -> None:
+    """results/trials/<name>.csv, in hundredths: of each row, way and measure the mean with its interval over seeds and
+    groups of queries, and how far it lies above noise."""
+    rows = []
+    for row, scores in each.items():
+        groups = scores["group"][0]
+        for way, measure in product(WAYS, KEYS):
+            key = f"{way} {measure}"
+            mean, low, high, n = intervals.bootstrap_interval(100 * scores[key], 2000, 0, groups)
+            above = intervals.difference(100 * scores[key], 100 * each["noise"][key], 2000, 0, groups).interval
+            said = {"row": row, "way": way, "measure": measure, "mean": mean, "low": low, "high": high}
+            rows.append(said | {"above_noise": above.mean, "above_low": above.low, "above_high": above.high, "n": n})
+    write_table(name, rows)
+
+
+def write_table(name: str, rows: list[dict]) -> None:
+    """results/trials/<name>.csv."""
+    file = paths.results() / "trials" / f"{name}.csv"
+    pd.DataFrame(rows).to_csv(file, index=False, float_format="%.3f", lineterminator="\n")
 
 
 def cell(scores: Scores, way: str) -> str:

@@ -5,6 +5,7 @@ nearest to a query or does not; the run's judge says on validation queries what 
 query, noise, a re-ranker and the policies themselves.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from held_out import STRENGTH, HeldOut, Scores
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.directions import directions, with_neighbours
 from r4t_utils.diffusion.training import train
-from r4t_utils.evaluation import ladder, methods, rerankers
+from r4t_utils.evaluation import drawing, ladder, methods, rerankers
 from r4t_utils.evaluation.maximisers import equation_1
 from r4t_utils.machine.device import device, fix_threads, side_by_side
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.set_reward import SetReward
+from r4t_utils.run import paths
 
 DRAWS = 2  # fan-outs of a training query that are targets
 SAMPLED = {  # sub-queries as targets: whose, best of how many by reward, and whether they are moved onto contents
@@ -97,6 +99,9 @@ def main(runs: list[Path]) -> None:
     tasks = {f"{row} @ {run}": (run, row) for run in runs for row in rows}
     found = side_by_side(lambda task: measured(*tasks[task]), tasks, 2)
     each = {row: held_out.over_seeds([found[f"{row} @ {run}"] for run in runs]) for row in rows}
+    ends = {" | 32": "", " | 0": ", seeing no contents"}
+    held_out.record("students", {re.sub(r" \| \d+$", lambda end: ends[end[0]], row): each[row] for row in rows})
+    drawing.draw("students", paths.results() / "trials")
     print("| row | contents seen | merged: alignment / recall = quality | above noise | alone | above noise |")
     print("|---|---|---|---|---|---|")
     for row in rows:

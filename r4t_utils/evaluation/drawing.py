@@ -58,6 +58,8 @@ FIGURES = {
     "claims": Entry(figures.claims, ("claims.json",)),
     "ladder": Entry(figures.ladder, ("ladder.csv",)),
     "few_evaluations": Entry(training_figures.few_evaluations, ("few_evaluations.csv",)),
+    "generalisation": Entry(training_figures.generalisation, ("generalisation.csv", "generalisation_curve.csv")),
+    "students": Entry(training_figures.students, ("students.csv",)),
     "ablations": Entry(training_figures.ablations, ("ablations.csv",)),
     "best_of": Entry(figures.best_of, ("best_of.csv",)),
     "latency": Entry(figures.latency, ("latency.csv",)),

@@ -1,5 +1,7 @@
 """Figures of training, as functions of the data frames of their CSV files; a docstring is an alt text."""
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -129,6 +131,51 @@ def few_evaluations(frame: pd.DataFrame) -> Figure:
         ax.set_xlabel("evaluations of the network")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
+
+
+def generalisation(trials: pd.DataFrame, curve: pd.DataFrame) -> Figure:
+    """What helps the diffusion retriever on queries that it never saw. Left: the judge's quality of what each way of
+    training finds, merged with the query's own list and alone, with 95 % intervals over seeds and queries; the vertical
+    line is noise around the query, alone. Right: the same quality over the updates of the retriever as it is and of one
+    that is trained four times as long, with a band from the lowest to the highest seed. The numbers are in
+    generalisation.csv and generalisation_curve.csv."""
+    figure, ((left, right),) = subplots(1, 2, 4.4, gridspec_kw={"width_ratios": [1.15, 1]})
+    _qualities(left, trials)
+    runs = curve.groupby(["row", "way"], sort=False)
+    for i, ((row, way), lines) in enumerate(runs):
+        seeds = lines.pivot(index="step", columns="seed", values="quality")
+        style = "-" if way == "merged" else DASHED
+        right.plot(seeds.index, seeds.mean(axis=1), color=PALETTE[i // 2], linestyle=style, label=f"{row}, {way}")
+        right.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=PALETTE[i // 2], alpha=0.15, lw=0)
+    right.set(xlabel="updates", title="quality over training")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=7)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=7)
+    return figure
+
+
+def students(trials: pd.DataFrame) -> Figure:
+    """What the same diffusion retriever makes of other targets: the judge's quality of what it finds, merged with the
+    query's own list and alone, with 95 % intervals over seeds and queries, beside the plain query, a re-ranker and the
+    policies; the vertical line is noise around the query, alone. The numbers are in students.csv."""
+    figure, ((ax,),) = subplots(1, 1, 4.4)
+    _qualities(ax, trials)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _qualities(ax: Axes, trials: pd.DataFrame) -> None:
+    """A dot for each row of a trial and each way of answering, with its interval."""
+    frame = trials[trials.measure == "quality"]
+    rows = list(dict.fromkeys(frame["row"]))
+    for i, (way, dots) in enumerate(frame.groupby("way", sort=False)):
+        place = np.array([rows.index(row) for row in dots["row"]]) + 0.16 * (2 * i - 1)
+        bars = np.abs(dots[["low", "high"]].T.to_numpy() - dots["mean"].to_numpy())
+        look = {"color": PALETTE[i], "marker": "os"[i % 2], "markersize": 4, "capsize": 2, "linestyle": "none"}
+        ax.errorbar(dots["mean"], place, xerr=bars, label=way, **look)
+    noise = frame[(frame["row"] == "noise") & (frame.way == "alone")]["mean"]
+    ax.axvline(noise.iloc[0], color="0.5", linewidth=1, zorder=0)
+    ax.set_yticks(range(len(rows)), [fill(row, 34) for row in rows], fontsize=6.5)
+    ax.set(title="quality", ylim=(len(rows) - 0.4, -0.6))
 
 
 def ablations(frame: pd.DataFrame) -> Figure:

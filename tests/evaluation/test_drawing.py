@@ -151,6 +151,9 @@ def single_examples():
         for view in ("set", "sub-queries")
         for rank in range(1, 11)
     ]
+    scored = {"measure": "quality", "mean": 50.0, "low": 48.0, "high": 52.0}
+    names = "noise", "a student of other targets that has a long name", "the student as it is"
+    trials = pd.DataFrame([{"row": name, "way": way} | scored for name in names for way in ("merged", "alone")])
     said = {"query": "a query", "ground": 0.1, "div": 0.2, "align": 0.3, "sub_queries": "a; b; c"}
     return {
         "few_evaluations.csv": pd.DataFrame(
@@ -159,6 +162,17 @@ def single_examples():
                 | {"mean": 0.1 * n, "low": 0.1 * n - 0.1, "high": 0.1 * n + 0.1}
                 for row, sampler, n in ((claims.NOISE, "", 0), (claims.FOLM, "", 0), ("a", "dpm", 1), ("b", "dpm", 4))
                 for measure in ("alignment", "subtopic recall", "distance", "energy")
+            ]
+        ),
+        "generalisation.csv": trials,
+        "students.csv": trials,
+        "generalisation_curve.csv": pd.DataFrame(
+            [
+                {"row": row, "way": way, "seed": seed, "step": step, "quality": 50 + step / 100 + seed}
+                for row in ("as it is", "longer")
+                for way in ("merged", "alone")
+                for seed in (0, 1)
+                for step in (100, 200)
             ]
         ),
         "group.csv": pd.DataFrame([said | {"reward": 0.9 - i / 10, "advantage": 1.5 - i} for i in range(4)]),
