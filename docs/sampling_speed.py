@@ -1,28 +1,29 @@
-"""Tokens per second of our sampler beside `generate`, in one run: `python docs/sampling_speed.py POLICY [BATCH]`.
+"""Tokens per second of our sampler beside `generate`, in one run: `python docs/sampling_speed.py POLICY`.
 
-POLICY is a folder with a saved policy, such as the `zero_shot` of notebook 2, or the id of one on the hub. Every prompt
-serves eight rows, as in a group of Soft-GRPO. The two take turns, and what is compared is their median time per token.
+POLICY is a folder with a saved policy, such as the `zero_shot` of notebook 2, or what folm.policy may name. Every prompt
+serves eight rows, as in a group of Soft-GRPO. The two sample from the same weights, in the precision of the profile's
+rollouts, and take turns; what is compared is their median time per token.
 """
 
-import sys
 import time
+from argparse import ArgumentParser
 from statistics import median
 
 import torch
 
-from r4t_utils.machine.device import fix_threads
-from r4t_utils.policy.folm import Folm
+from r4t_utils.machine.device import bf16, fix_threads
+from r4t_utils.policy.folm import Folm, sampled
 from r4t_utils.policy.sampling import sample
 from r4t_utils.run import profiles
 
 WORDS = "summer winter city beach office party retro soft bold cosy travel dinner".split()
-TURNS, GROUP = 5, 8
+GROUP = 8
 
 
-def main(source: str, batch: int) -> None:
-    settings = profiles.load("cpu", f"folm.policy={source}").folm
+def main(source: str, batch: int, profile: str, turns: int) -> None:
+    settings = profiles.load(profile, f"folm.policy={source}").folm
     policy = Folm.load(source, settings)
-    model, tokenizer = policy.model.eval(), policy.tokenizer
+    model, tokenizer = sampled(policy.model, half=bool(settings.lora_rank) and bf16()), policy.tokenizer
     end: int = tokenizer.eos_token_id  # pyright: ignore[reportAssignmentType]
     queries = [" ".join(WORDS[(i * j) % len(WORDS)] for j in range(1, 2 + i % 4)) for i in range(batch // GROUP)]
     prompts = [policy.prompt("oar", query) for query in queries for _ in range(GROUP)]
@@ -42,7 +43,7 @@ def main(source: str, batch: int) -> None:
         return int((ends.long().cumsum(1) - ends.long() == 0).sum())  # up to and with the first end
 
     seconds = {"generate": [], "ours": []}
-    for turn in range(-1, TURNS):  # the first is not counted
+    for turn in range(-1, turns):  # the first is not counted
         for name, function in (("generate", generate), ("ours", ours)):
             start = time.perf_counter()
             tokens = function(turn + 1)
@@ -50,11 +51,15 @@ def main(source: str, batch: int) -> None:
                 seconds[name].append((time.perf_counter() - start) / tokens)
     rate = {name: 1 / median(each) for name, each in seconds.items()}
     told = ", ".join(f"{name} {value:,.0f} tokens per second" for name, value in rate.items())
-    print(f"batch {len(prompts)}, {TURNS} turns each: {told}; {rate['ours'] / rate['generate']:.1f}x")
+    print(f"batch {len(prompts)}, {turns} turns each: {told}; {rate['ours'] / rate['generate']:.1f}x")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3) or not (sys.argv[2:] or ["128"])[0].isdecimal():
-        sys.exit("usage: python docs/sampling_speed.py POLICY [BATCH], with a folder or a hub id, and a number of rows")
+    parser = ArgumentParser(description="Tokens per second of our sampler beside `generate`.")
+    parser.add_argument("policy", help="a folder with a saved policy, or what folm.policy may name")
+    parser.add_argument("--batch", type=int, default=128, help="rows, a multiple of eight")
+    parser.add_argument("--profile", default="cpu", help="whose settings of the policy are taken")
+    parser.add_argument("--turns", type=int, default=5, help="of each, after one that is not counted")
+    given = parser.parse_args()
     fix_threads()
-    main(sys.argv[1], int((sys.argv[2:] or ["128"])[0]))
+    main(given.policy, given.batch, given.profile, given.turns)
