@@ -1,8 +1,8 @@
 """Tokens per second of our sampler beside `generate`, in one run: `python docs/sampling_speed.py POLICY`.
 
-POLICY is a folder with a saved policy, such as the `zero_shot` of notebook 2, or what folm.policy may name. Every prompt
-serves eight rows, as in a group of Soft-GRPO. The two sample from the same weights, in the precision of the profile's
-rollouts, and take turns; what is compared is their median time per token.
+POLICY is a folder with a saved policy, such as the `zero_shot` of notebook 2, or what folm.policy may name. Every
+prompt serves eight rows, as in a group of Soft-GRPO. The two sample from the same weights, in the precision of the
+profile's rollouts, and take turns; what is compared is their median time per token.
 """
 
 import time

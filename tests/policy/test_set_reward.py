@@ -3,10 +3,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+from datasets import Dataset
+from trl import GRPOConfig
 
+from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import soft_grpo
-from r4t_utils.policy.prompts import frame
+from r4t_utils.policy.prompts import frame, parse
 from r4t_utils.policy.set_reward import SetReward
+from r4t_utils.policy.trainer import trainer_defaults
 from r4t_utils.space.index import Index
 
 ITEMS = ["red hat", "blue hat", "boho boots", "city bag", "gold ring", "beach towel"]
@@ -163,6 +167,47 @@ def test_standardised_terms_are_for_training_and_keep_the_scale_of_no_term():
         )[0]
         .mean()
     )
+
+
+class Written(soft_grpo.SampledGRPOTrainer):
+    """Its completions are of two tokens, whatever it is asked: only what is earned counts."""
+
+    def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+        return [[5, 6]] * len(prompt_ids), None
+
+
+def test_standardised_terms_rank_as_trls_normalize_then_sum(tmp_path):
+    """The advantages of TRL's trainer for three reward functions, up to the scale that it gives the whole batch."""
+    texts = [GOOD, frame(["red hat", "blue hat", "boho hat"]), frame(["zz", "yy", "xx"]), frame(["hat", "bag", "ring"])]
+    queries = ["boho city"] * 4 + ["gold hat"] * 4
+    earned = np.array(reward(terms="standardised")(texts * 2, queries))
+    parts = reward().score(queries, [parse(text, 3).queries for text in texts * 2])[1]
+    columns = [parts[name].tolist() for name in ("ground", "div", "align")]
+    config = GRPOConfig(
+        output_dir=str(tmp_path),
+        num_generations=4,
+        per_device_train_batch_size=8,
+        reward_weights=[0.6, 0.2, 0.2],
+        multi_objective_aggregation="normalize_then_sum",
+        **trainer_defaults(0, half=False),
+    )
+    policy, rows = tiny.policy(), [{"prompt": query, "query": query} for query in queries]
+    functions = [lambda completions, column=column, **_: column for column in columns]
+    with quiet():
+        trl = Written(policy.model, functions, config, Dataset.from_list(rows), processing_class=policy.tokenizer)
+    found = trl._generate_and_score_completions(rows)["advantages"].numpy()
+    np.testing.assert_allclose((earned - earned.mean()) / earned.std(ddof=1), found, atol=2e-3)
+
+
+def test_product_lets_alignment_gate_diversity():
+    texts = [GOOD, frame(["red hat", "red hat hat", "hat red"]), FAULTY[0]]
+    given = reward(terms="product", diversity="vendi")
+    earned = given(texts, ["boho city"] * 3)
+    parts = given.score(["boho city"] * 2, [parse(text, 3).queries for text in texts[:2]])[1]
+    np.testing.assert_allclose(earned[:2], parts["align"].clip(0) * parts["div"] / 3, atol=1e-6)
+    assert earned[0] > earned[1] > 0 == earned[2]
+    as_is, _ = reward().score(["boho city"] * 3, [parse(text, 3).queries for text in texts[:2]] + [[]])
+    assert given.rows[0]["reward"] == pytest.approx(as_is.mean())  # curves keep Eq. 1
 
 
 def test_each_query_of_a_batch_has_its_own_alignment():
