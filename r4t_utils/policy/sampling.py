@@ -123,6 +123,8 @@ def _read(
     columns = zip(*(prompt[: shortest - 1] for prompt in each))  # so that each has a token of its own left to read
     shared = next((i for i, column in enumerate(columns) if len(set(column)) > 1), shortest - 1)
     batch = _Batch(model, longest + more)
+    if 0 < (getattr(model.config.get_text_config(), "sliding_window", None) or 0) < longest + more:
+        shared = 0  # a window counts padding too, where it lies between tokens
     if shared:
         batch.read(torch.as_tensor([prompts[0][:shared]], device=model.device))
     own = torch.zeros(len(each), longest - shared, dtype=torch.long)

@@ -19,7 +19,7 @@ from r4t_utils.policy.sampling import draw, sample
 V, PAD = 40, 0
 SIZES = {"vocab_size": V, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIZES |= {"num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "initializer_range": 0.3}
-ENDS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": PAD}
+ENDS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": PAD, "tie_word_embeddings": False}
 KINDS = {
     "llama": (LlamaForCausalLM, LlamaConfig),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config),
@@ -28,10 +28,10 @@ KINDS = {
 PROMPTS = [[5, 6, 7], [5, 6, 8, 9, 10], [5, 6], [5, 6, 8, 9, 10], [5, 6, 11, 12], [5, 6, 7, 8, 9, 10, 11]]
 
 
-def model(kind="llama"):
+def model(kind="llama", **more):
     torch.manual_seed(0)
     made, config = KINDS[kind]
-    return made(config(**SIZES, **ENDS)).eval()
+    return made(config(**SIZES, **ENDS, **more)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,14 @@ def greedy(policy, prompts, ends=(), tokens=12):
 def test_greedy_completions_are_those_of_generate(kind):
     policy = model(kind)
     assert greedy(policy, PROMPTS) == generated(policy, PROMPTS, (), 12, do_sample=False)
+
+
+@pytest.mark.parametrize("window", [4, 8])
+def test_a_window_of_attention_counts_tokens_and_no_padding(window):
+    """Some of Gemma's layers see the latest tokens alone."""
+    policy = model("gemma3", sliding_window=window, layer_types=["sliding_attention", "full_attention"])
+    assert greedy(policy, PROMPTS) == generated(policy, PROMPTS, (), 12, do_sample=False)
+    assert greedy(policy, PROMPTS) != greedy(model("gemma3"), PROMPTS)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 2.0])
