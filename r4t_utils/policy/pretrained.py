@@ -2,6 +2,7 @@
 
 import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from r4t_utils.machine.checks import packaged
@@ -24,6 +25,19 @@ SHIPPED = {  # by the package's name, which is what ``folm.policy`` says
     )
 }
 GGUF = "gguf==0.19.0"  # reads the file
+CONFIGS = "config.json", "adapter_config.json"  # of which the folder of a policy holds one
+
+
+def require(policy: str) -> None:
+    """Raises ValueError for a policy that can be known to be missing without loading it: a shipped model as `source`
+    says, or a folder that holds none. Whether the hub has an id, only loading it tells."""
+    source(policy)
+    folder = Path(policy).expanduser()
+    local = folder.is_absolute() or policy.startswith((".", "~")) or folder.is_dir()
+    if policy not in SHIPPED and local and not any((folder / name).is_file() for name in CONFIGS):
+        raise ValueError(
+            f"folm.policy={policy}: no model is there (no {CONFIGS[0]}); name its folder, or one on the hub"
+        )
 
 
 def source(policy: str) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from r4t_utils.machine.device import device
+from r4t_utils.policy import pretrained
 from r4t_utils.run import command, files, kernel, manifest, notebooks, paths
 from r4t_utils.run.command import outdated
 from r4t_utils.run.run import Run
@@ -23,6 +25,7 @@ TOLD = ("seed", "overrides", "settings", "digest", "inputs", "code", "data", "re
 TOLD += ("commit", "versions", "hardware")
 # What a run of a profile needs; its measured peak lies below. Those for a GPU need the GPU's memory instead.
 MEMORY_GB = {"smoke": 3, "cpu": 4, "lm": 11}
+FOR_GPU = "gpu", "paper"
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -34,6 +37,15 @@ def check(stages: Sequence[str], run: Run, only: bool) -> None:
         require_inputs(stages[0], run, outdated)
     require_writable(run)
     require_memory(run)
+    if run.settings.folm.policy != "small":
+        pretrained.require(run.settings.folm.policy)
+
+
+def without_gpu(run: Run) -> str:
+    """What to say where a profile that is for a GPU finds none; "" otherwise."""
+    if run.profile not in FOR_GPU or device() != "cpu":
+        return ""
+    return f"profile {run.profile} is for a GPU, and none is there: it runs on the CPU, slowly; PROFILE=lm is made for that"
 
 
 def require_memory(run: Run) -> None:
@@ -68,6 +80,8 @@ def reproduce(run: Run, stages: Sequence[str] = (), only: bool = False) -> int:
     check(stages, run, only)
     settings = f", with {run.overrides}" if run.overrides else ""
     print(f"profile {run.profile}, data {run.label}, seed {run.seed}{settings}", flush=True)
+    if warning := without_gpu(run):
+        print(warning, flush=True)
     made: set[str] = set()
     for place, stage in enumerate(stages, 1):
         # Nothing else changes meanwhile, so a stage is asked again only where one that it needs has been made.

