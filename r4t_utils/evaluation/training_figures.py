@@ -141,11 +141,10 @@ def generalisation(trials: pd.DataFrame, curve: pd.DataFrame) -> Figure:
     generalisation.csv and generalisation_curve.csv."""
     figure, ((left, right),) = subplots(1, 2, 4.4, gridspec_kw={"width_ratios": [1.15, 1]})
     _qualities(left, trials)
-    runs = curve.groupby(["row", "way"], sort=False)
-    for i, ((row, way), lines) in enumerate(runs):
+    for i, (name, lines) in enumerate(curve.groupby(curve["row"] + ", " + curve.way, sort=False)):
         seeds = lines.pivot(index="step", columns="seed", values="quality")
-        style = "-" if way == "merged" else DASHED
-        right.plot(seeds.index, seeds.mean(axis=1), color=PALETTE[i // 2], linestyle=style, label=f"{row}, {way}")
+        style = DASHED if i % 2 else "-"
+        right.plot(seeds.index, seeds.mean(axis=1), color=PALETTE[i // 2], linestyle=style, label=name)
         right.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=PALETTE[i // 2], alpha=0.15, lw=0)
     right.set(xlabel="updates", title="quality over training")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=7)
@@ -165,14 +164,14 @@ def students(trials: pd.DataFrame) -> Figure:
 
 def _qualities(ax: Axes, trials: pd.DataFrame) -> None:
     """A dot for each row of a trial and each way of answering, with its interval."""
-    frame = trials[trials.measure == "quality"]
+    frame = trials.loc[trials.measure == "quality"]
     rows = list(dict.fromkeys(frame["row"]))
     for i, (way, dots) in enumerate(frame.groupby("way", sort=False)):
         place = np.array([rows.index(row) for row in dots["row"]]) + 0.16 * (2 * i - 1)
         bars = np.abs(dots[["low", "high"]].T.to_numpy() - dots["mean"].to_numpy())
         look = {"color": PALETTE[i], "marker": "os"[i % 2], "markersize": 4, "capsize": 2, "linestyle": "none"}
         ax.errorbar(dots["mean"], place, xerr=bars, label=way, **look)
-    noise = frame[(frame["row"] == "noise") & (frame.way == "alone")]["mean"]
+    noise = frame.loc[(frame["row"] == "noise") & (frame.way == "alone"), "mean"]
     ax.axvline(noise.iloc[0], color="0.5", linewidth=1, zorder=0)
     ax.set_yticks(range(len(rows)), [fill(row, 34) for row in rows], fontsize=6.5)
     ax.set(title="quality", ylim=(len(rows) - 0.4, -0.6))

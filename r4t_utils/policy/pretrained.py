@@ -35,9 +35,8 @@ def require(policy: str) -> None:
     folder = Path(policy).expanduser()
     local = folder.is_absolute() or policy.startswith((".", "~")) or folder.is_dir()
     if policy not in SHIPPED and local and not any((folder / name).is_file() for name in CONFIGS):
-        raise ValueError(
-            f"folm.policy={policy}: no model is there (no {CONFIGS[0]}); name its folder, or one on the hub"
-        )
+        remedy = "name the folder of one, or the id of one on the hub"
+        raise ValueError(f"folm.policy={policy}: no model is there (no {CONFIGS[0]}); {remedy}")
 
 
 def source(policy: str) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -45,7 +45,7 @@ def without_gpu(run: Run) -> str:
     """What to say where a profile that is for a GPU finds none; "" otherwise."""
     if run.profile not in FOR_GPU or device() != "cpu":
         return ""
-    return f"profile {run.profile} is for a GPU, and none is there: it runs on the CPU, slowly; PROFILE=lm is made for that"
+    return f"profile {run.profile} is for a GPU, and none is there: it will be slow here; PROFILE=lm is made for a CPU"
 
 
 def require_memory(run: Run) -> None:
