@@ -17,16 +17,16 @@ from pathlib import Path
 import tiny, torch
 from r4t_utils.policy import soft_grpo
 
-class Counting(tiny.Toy):
-    asked = 0
-    def __call__(self, completions, **kwargs):
-        Counting.asked += len(completions)
-        return super().__call__(completions, **kwargs)
+class Watching(tiny.Toy):
+    asked = []
+    def __call__(self, completions, query, **kwargs):
+        Watching.asked.append(query)
+        return super().__call__(completions, query=query, **kwargs)
 
 rank, s, policy = os.environ.get("RANK", "0"), tiny.settings("rl.steps=6 rl.learning_rate=2e-2"), tiny.policy()
-soft_grpo.train(policy, "oar", tiny.QUERIES["oar"], Counting(), s.rl, 0)
+soft_grpo.train(policy, "oar", tiny.QUERIES["oar"], Watching(), s.rl, 0)
 weights = torch.cat([p.detach().flatten() for p in policy.model.parameters()]).double()
-found = {"asked": Counting.asked, "sum": weights.sum().item(), "square": weights.square().sum().item()}
+found = {"asked": Watching.asked, "sum": weights.sum().item(), "square": weights.square().sum().item()}
 Path(sys.argv[1], rank).write_text(json.dumps(found))
 """
 
@@ -44,7 +44,10 @@ def test_two_processes_share_the_completions_of_one_and_end_with_the_same_weight
         subprocess.run(command, check=True, cwd=paths.ROOT, env={**os.environ, "PYTHONPATH": path}, timeout=300)
         found[number] = [json.loads(file.read_text()) for file in sorted(folder.iterdir())]
     (alone,), (first, second) = found[1], found[2]
-    assert first["asked"] == second["asked"] == alone["asked"] / 2
+    assert len(alone["asked"]) == len(first["asked"]) == len(second["asked"]) > 1
+    for whole, *halves in zip(alone["asked"], first["asked"], second["asked"]):
+        assert len(halves[0]) == len(halves[1]) and not set(halves[0]) & set(halves[1])
+        assert sorted(halves[0] + halves[1]) == sorted(whole)
     assert (first["sum"], first["square"]) == (second["sum"], second["square"])
 
 
