@@ -48,15 +48,15 @@ class SampledGRPOTrainer(GRPOTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.cost, self.epochs_gone = Cost(), 0
+        self.cost, self.epochs_gone, self.start = Cost(), 0, time.perf_counter()
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs):
         if resume_from_checkpoint:
             state = Path(resume_from_checkpoint, "trainer_state.json").read_text(encoding="utf-8")
             self.epochs_gone = int(json.loads(state)["epoch"])
-        start = time.perf_counter()
+        self.start = time.perf_counter() - self.cost.whole
         trained = super().train(resume_from_checkpoint, **kwargs)
-        self.cost.whole += time.perf_counter() - start
+        self.cost.whole = time.perf_counter() - self.start
         return trained
 
     def _get_train_sampler(self, dataset=None):
@@ -83,6 +83,7 @@ class SampledGRPOTrainer(GRPOTrainer):
 
     def _compute_loss(self, model, inputs):
         self.cost.trained += int(inputs["completion_mask"].sum())
+        self.cost.whole = time.perf_counter() - self.start
         return super()._compute_loss(model, inputs)
 
 
@@ -214,7 +215,7 @@ def train(
         before = {p: p.detach().clone() for p in policy.model.parameters() if p.requires_grad}
         if not before:
             raise ValueError("the policy has no trainable parameter; load a LoRA adapter with is_trainable=True")
-        train_on(trainer, {"logged": watch.rows, "scored": reward.rows})
+        train_on(trainer, {"logged": watch.rows, "scored": reward.rows}, vars(trainer.cost))
     print(f"{task}: {trainer.cost}")
     if all(torch.equal(p, start) for p, start in before.items()):
         why = "every group had equal rewards (all completions malformed or truncated?)"

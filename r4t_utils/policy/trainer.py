@@ -15,7 +15,7 @@ from r4t_utils.machine import progress
 from r4t_utils.machine.device import device
 
 CHECKPOINTS = 8  # of a training, about
-TOLD = "told.json"
+TOLD, COUNTS = "told.json", "counts"
 
 
 def trainer_defaults(seed: int, half: bool) -> dict:
@@ -76,27 +76,29 @@ def checkpointed(folder: Path | None, steps: int, whole: int = 1) -> Iterator[di
 
 
 class Told(TrainerCallback):
-    """Completes a checkpoint by the rows that were told up to it; one without them was cut off in the writing. The one
-    of the last update is left without: transformers would train on from it."""
+    """Completes a checkpoint by the rows that were told up to it, and the counts; one without them was cut off in the
+    writing. The one of the last update is left without: transformers would train on from it."""
 
-    def __init__(self, rows: Mapping[str, list]):
-        self.rows = rows
+    def __init__(self, rows: Mapping[str, list], counts: dict[str, float]):
+        self.rows, self.counts = rows, counts
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if state.global_step < state.max_steps:
             told = Path(args.output_dir or "", f"checkpoint-{state.global_step}", TOLD)
             partial = told.with_suffix(".partial")
-            partial.write_text(json.dumps(self.rows), encoding="utf-8")
+            partial.write_text(json.dumps({**self.rows, COUNTS: self.counts}), encoding="utf-8")
             partial.replace(told)
 
 
-def train_on(trainer: Trainer, rows: Mapping[str, list]) -> None:
+def train_on(trainer: Trainer, rows: Mapping[str, list], counts: dict[str, float] | None = None) -> None:
     """Trains, from the last whole checkpoint in the trainer's folder where there is one, to the weights and `rows` of a
-    training that was never cut off. `rows`: lists that the training fills. Without checkpoints it just trains."""
+    training that was never cut off. `rows`: lists that the training fills; `counts`: numbers that it adds to. Without
+    checkpoints it just trains."""
+    counts = {} if counts is None else counts
     if trainer.args.save_strategy == "no":
         trainer.train()
         return
-    trainer.add_callback(Told(rows))
+    trainer.add_callback(Told(rows, counts))
     folders = Path(trainer.args.output_dir or "").glob("checkpoint-*")
     found = sorted(folders, key=lambda path: int(path.name.partition("-")[2]))
     whole = [path for path in found if (path / TOLD).is_file()]
@@ -104,6 +106,8 @@ def train_on(trainer: Trainer, rows: Mapping[str, list]) -> None:
         if path not in whole:
             shutil.rmtree(path)
     if whole:
-        for name, told in json.loads((whole[-1] / TOLD).read_text(encoding="utf-8")).items():
+        kept = json.loads((whole[-1] / TOLD).read_text(encoding="utf-8"))
+        counts.update(kept.pop(COUNTS))
+        for name, told in kept.items():
             rows[name][:] = told
     trainer.train(resume_from_checkpoint=str(whole[-1]) if whole else None)

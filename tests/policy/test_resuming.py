@@ -1,6 +1,7 @@
 """Trainings that are killed on their way and go on in another process end with the same weights, to the bit."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,9 @@ from r4t_utils.policy.trainer import TOLD, Watch
 from r4t_utils.run import paths
 
 pytestmark = pytest.mark.training
+
+
+TOKENS = r"[\d,]+ tokens sampled and [\d,]+ trained"
 
 
 class Killed(BaseException):
@@ -64,16 +68,19 @@ def same(a, b):
         "folm.lora_rank=4 rl.reference_kl=0.1",
     ],
 )
-def test_tuning_goes_on_from_the_last_checkpoint(source, tmp_path, overrides):
+def test_tuning_goes_on_from_the_last_checkpoint(source, tmp_path, overrides, capsys):
     """Two queries a step of four in all: the data is gone through many times."""
     whole, rows = tune(source, None, overrides)
+    tokens = re.search(TOKENS, capsys.readouterr().out)[0]
     rounds = 24 // (4 if "num_iterations" in overrides else 1)
     for dies_after in (rounds // 2, rounds // 4):  # the second time sooner than the next checkpoint, or about then
         with pytest.raises(Killed):
             tune(source, tmp_path, overrides, dies_after)
     assert list(tmp_path.glob(f"checkpoint-*/{TOLD}"))
+    capsys.readouterr()
     weights, told = tune(source, tmp_path, overrides)
     assert told == rows and same(weights, whole)
+    assert re.search(TOKENS, capsys.readouterr().out)[0] == tokens  # those before the interruption count, once
 
 
 def test_a_checkpoint_that_was_cut_off_in_the_writing_is_passed_over(source, tmp_path):
