@@ -28,7 +28,7 @@ from r4t_utils.run import paths
 from r4t_utils.settings import DiffusionSettings
 from r4t_utils.space.encoder import unit
 
-AS_IT_IS, LONGER = "the student as it is", "four times the updates"
+AS_IT_IS, LONGER = "the student as it is", "three times the updates"
 COPIES = 4  # of a query's embedding, which share its targets between them
 ONE_STEP = Sampling(sampler="dpm", sampling_steps=1, guidance=0.0)
 
@@ -187,8 +187,8 @@ def matched(A: Tensor, B: Tensor) -> Tensor:
 
 TRIALS: dict[str, Callable[[Student], np.ndarray]] = {
     AS_IT_IS: lambda s: s.watched(1),
-    LONGER: lambda s: s.watched(4),
-    "eight fan-outs of a query": lambda s: s.more_fanouts(8),
+    LONGER: lambda s: s.watched(3),
+    "four fan-outs of a query": lambda s: s.more_fanouts(4),
     "noise of length 0.2 on z_q in training": lambda s: s.noisy(0.2),
     "noise of length 0.5 on z_q in training": lambda s: s.noisy(0.5),
     "paraphrases of the query by the zero-shot policy": Student.paraphrased,

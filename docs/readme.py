@@ -75,13 +75,35 @@ def runs_block(runs: Mapping[str, Path]) -> str:
         if facts["dataset"] != "sample":
             given += f" DATASET={facts['dataset']} DATA_DIR=..."
         command = f'make seeds{given} SEEDS="{" ".join(seeds)}"' if seeds else f"make reproduce{given}"
-        hardware, commits = stages[0]["hardware"], sorted({stage["commit"][:7] for stage in stages})
-        machine = f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['gpu'] or hardware['torch']}"
+        machine, commits = _machine(stages[0]), sorted({stage["commit"][:7] for stage in stages})
         minutes = sum(stage["seconds"] for stage in stages) / 60
         where = f"[{heading}](results/{facts['profile']}/{facts['label']})"
         cells = where, f"`{command}`", str(len(seeds) or 1), machine, ", ".join(commits), f"{minutes:.1f}"
         lines.append(f"| {' | '.join(cells)} |")
+        if (ablations := folder / "ablations" / "manifest.json").is_file():
+            lines.append(_ablations_row(ablations, f"{heading}, C7 and C8", given))
     return "\n".join(lines)
+
+
+def _ablations_row(path: Path, heading: str, given: str) -> str:
+    facts = _json(path)
+    seeds = facts["seeds"]
+    minutes = f"{facts['seconds'] / 60 / len(seeds):.1f}" if "seconds" in facts else "–"
+    where = f"[{heading}](results/{path.relative_to(paths.results()).parent.as_posix()})"
+    command = f'make ablations{given} SEEDS="{" ".join(map(str, seeds))}"'
+    cells = where, f"`{command}`", str(len(seeds)), _machine(facts), (facts.get("commit") or "–")[:7], minutes
+    return f"| {' | '.join(cells)} |"
+
+
+def _machine(facts: Mapping) -> str:
+    hardware = facts.get("hardware")
+    return f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['gpu'] or hardware['torch']}" if hardware else "–"
+
+
+def badges_block(runs: Mapping[str, Path]) -> str:
+    """A link for each notebook and host."""
+    each = (f"{stage[:2]} {blocks.badges(Path(), Path(), stage)[0].replace('../docs', 'docs')}" for stage in STAGES)
+    return f"Run a notebook on a free GPU: {' · '.join(each)}"
 
 
 def cost_block(runs: Mapping[str, Path]) -> str:
@@ -102,7 +124,13 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-BLOCKS = {"claims": claims_block, "intervals": intervals_block, "runs": runs_block, "cost": cost_block}
+BLOCKS = {
+    "badges": badges_block,
+    "claims": claims_block,
+    "intervals": intervals_block,
+    "runs": runs_block,
+    "cost": cost_block,
+}
 
 
 def filled(text: str, runs: Mapping[str, Path]) -> str:

@@ -137,7 +137,7 @@ def generalisation(trials: pd.DataFrame, curve: pd.DataFrame) -> Figure:
     """What helps the diffusion retriever on queries that it never saw. Left: the judge's quality of what each way of
     training finds, merged with the query's own list and alone, with 95 % intervals over seeds and queries; the vertical
     line is noise around the query, alone. Right: the same quality over the updates of the retriever as it is and of one
-    that is trained four times as long, with a band from the lowest to the highest seed. The numbers are in
+    that is trained three times as long, with a band from the lowest to the highest seed. The numbers are in
     generalisation.csv and generalisation_curve.csv."""
     figure, ((left, right),) = subplots(1, 2, 4.4, gridspec_kw={"width_ratios": [1.15, 1]})
     _qualities(left, trials)

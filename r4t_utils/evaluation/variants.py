@@ -38,6 +38,7 @@ VARIANTS = {
     WIDE: Variant(f"{_weights(0.2, 0.4, 0.4)} {_PRINTED}", "weights"),
     "6:2:2, smaller policy": Variant(f"{_622} {_PRINTED} folm.hidden=64 folm.layers=2", "size"),
     "6:2:2, guarded": Variant(_622, "scale"),
+    "6:2:2, raw Vendi": Variant(f"{_622} {_PRINTED}".replace("_over_k", ""), "scale"),
     "6:2:2, raw Vendi, guarded": Variant(_622.replace("_over_k", ""), "scale"),
     "6:2:2, standardised, guarded": Variant(f"{_622} rl.terms=standardised", "scale"),
     "alignment x diversity, guarded": Variant(f"{_622} rl.terms=product", "scale"),

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,7 @@ def fill(file: Path, name: str, run: Run) -> None:
     from r4t_utils.evaluation.variants import VARIANTS
     from r4t_utils.space.database import Database
 
+    began = time.monotonic()
     database, policies = Database.load(run.folder(NEEDED[0]) / "database"), run.folder(NEEDED[1])
     if name == BEST_OF:
         seen = best_of(database, {ZERO_SHOT: policies / "zero_shot", FOLM: policies / "oar"}, run.settings, run.seed)
@@ -65,7 +67,7 @@ def fill(file: Path, name: str, run: Run) -> None:
             zero_shot = None if own else policies / "zero_shot"
             seen = trial(database, zero_shot, run.settings, run.seed, Path(scratch))
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    seen.assign(seed=run.seed).to_parquet(partial)
+    seen.assign(seed=run.seed, took=time.monotonic() - began).to_parquet(partial)
     os.replace(partial, file)
 
 
@@ -103,6 +105,7 @@ def gather(runs: Sequence[Run], made: dict[Path, tuple[str, Run]]) -> None:
 
     run = runs[0]
     parts = [pd.read_parquet(file).assign(variant=name) for file, (name, _) in made.items()]
+    seconds = sum(part.pop("took").iloc[0] for part in parts) / AT_ONCE
     seen = pd.concat([part for part in parts if "step" in part], ignore_index=True)
     chosen = pd.concat([part for part in parts if "step" not in part], ignore_index=True)
     measured = verdicts.measure(variants.scores(seen), run.settings.evaluation.bootstrap, 0, (ABLATED,))
@@ -115,6 +118,7 @@ def gather(runs: Sequence[Run], made: dict[Path, tuple[str, Run]]) -> None:
     for name in ("ablations", "best_of"):
         drawing.draw(name, run.ablations)
     facts = {"trials": sorted(file.name for file in made), "seeds": [run.seed for run in runs]}
+    facts |= manifest.provenance() | {"seconds": round(float(seconds))}
     facts |= {"variants": {name: variant.overrides for name, variant in variants.VARIANTS.items()}}
     files.write_text(run.ablations / manifest.FILE, files.to_json(facts))
     for row in table:

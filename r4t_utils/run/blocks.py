@@ -12,6 +12,7 @@ from typing import Any
 from r4t_utils.run import paths
 
 MEASURES = {  # of ablations.csv, all times 100
+    "reward": "reward, 6:2:2",
     "ground": "groundedness",
     "div": "Vendi / k",
     "align": "alignment",
@@ -69,6 +70,7 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     last = curves.loc[curves["step"] == curves.groupby("variant")["step"].transform("max")]
     start = curves.loc[curves["step"] == 0].groupby("seed", as_index=False).head(1).assign(variant="zero-shot")
     ends = pd.concat([start, last])
+    ends["reward"] = 0.6 * ends["ground"] + 0.2 * ends["div"] + 0.2 * ends["align"]  # by the same measure for all
     lines = [_picture(place, "ablations"), "", *_claims(_json(folder / "claims.json"), facts["seeds"]), ""]
     lines += [f"| tuned by | {' | '.join(MEASURES.values())} |", "|---" * (1 + len(MEASURES)) + "|"]
     for variant, rows in ends.groupby("variant", sort=False):

@@ -7,6 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOSTS = {"COLAB_RELEASE_TAG": "colab", "KAGGLE_KERNEL_RUN_TYPE": "kaggle"}  # what tells a host: its name
 PYTHONS = {"colab": ((3, 12), (3, 13)), "kaggle": ((3, 12),)}  # for which their lists were resolved
 KEPT = ("torch", "numpy", "pandas", "ipykernel")  # another version of these means a restart, or no GPU
+MISSING = "(missing)"
 KEEPING = {"colab": "/content/drive/MyDrive", "kaggle": "/kaggle/working"}  # folders that outlive a session
 
 
@@ -30,7 +32,8 @@ def host(environment: Mapping[str, str] = os.environ) -> str:
 def install(name: str, call: Callable[[list[str]], object] = subprocess.check_call) -> None:
     """Installs what a host lacks and the project itself, and says so; warns of a Python that its list is not for.
 
-    Raises HostError where that has changed one of `KEPT`; subprocess.CalledProcessError where pip fails.
+    pip may not change one of `KEPT`: subprocess.CalledProcessError where it cannot do without, or fails otherwise;
+    HostError where it has changed one all the same.
     """
     running = sys.version_info[:2]
     if running not in PYTHONS[name]:
@@ -38,8 +41,11 @@ def install(name: str, call: Callable[[list[str]], object] = subprocess.check_ca
         print(f"{name} runs Python {'.'.join(map(str, running))}; its list was resolved for {known}, so pip may differ")
     before = {package: _version(package) for package in KEPT}
     listed = ROOT / "notebooks" / "hosts" / f"requirements-{name}.txt"
-    for what in (["--requirement", str(listed)], ["--no-deps", "--editable", str(ROOT)]):
-        call([sys.executable, "-m", "pip", "install", "--quiet", *what])
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as kept:
+        kept.writelines(f"{package}=={version}\n" for package, version in before.items() if version != MISSING)
+        kept.flush()
+        for what in (["--constraint", kept.name, "--requirement", str(listed)], ["--no-deps", "--editable", str(ROOT)]):
+            call([sys.executable, "-m", "pip", "install", "--quiet", *what])
     importlib.invalidate_caches()
     changed = [f"{package} {was} to {_version(package)}" for package, was in before.items() if _version(package) != was]
     if changed:
@@ -77,4 +83,4 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "(missing)"
+        return MISSING

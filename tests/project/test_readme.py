@@ -84,6 +84,19 @@ def test_every_number_has_its_command_machine_and_commit(tmp_path):
     ]
 
 
+def test_ablations_have_a_row_of_their_own(tmp_path, monkeypatch):
+    write(tmp_path / "a")
+    monkeypatch.setattr(readme.paths, "results", lambda: tmp_path)
+    (tmp_path / "a" / "ablations").mkdir()
+    facts = {"seeds": [0, 1], "hardware": {"cpu": "Some", "cores": 2, "gpu": None, "torch": "AVX2"}}
+    facts |= {"commit": "beef56789", "seconds": 600}
+    for told, end in ((facts, "Some, 2 cores, AVX2 | beef567 | 5.0 |"), ({"seeds": [0, 1]}, "– | – | – |")):
+        (tmp_path / "a" / "ablations" / "manifest.json").write_text(json.dumps(told))
+        line = readme.runs_block({"a": tmp_path / "a"}).splitlines()[-1]
+        given = 'DATASET=perspectrum DATA_DIR=... SEEDS="0 1"'
+        assert line == f"| [a, C7 and C8](results/a/ablations) | `make ablations {given}` | 2 | {end}"
+
+
 def test_the_first_screen_is_short_and_every_link_leads_somewhere():
     assert len(README.splitlines()) < 200
     texts = [
@@ -98,7 +111,7 @@ def test_the_first_screen_is_short_and_every_link_leads_somewhere():
 
 
 def test_a_missing_block_is_an_error():
-    with pytest.raises(ValueError, match="blocks named 'claims'"):
+    with pytest.raises(ValueError, match="0 blocks named 'badges'"):
         readme.filled("no block here", COMMITTED)
 
 

@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 import toys
@@ -35,8 +37,14 @@ def test_a_list_pins_what_is_missing_and_nothing_that_the_kernel_rests_on(name):
 
 
 def test_installing_says_what_it_did_and_what_stayed(capsys):
-    asked = []
-    hosted.install("colab", asked.append)
+    asked, kept = [], []
+
+    def call(command):
+        asked.append(command)
+        kept.extend(Path(command[6]).read_text().split() if "--constraint" in command else [])
+
+    hosted.install("colab", call)
+    assert kept == [f"{package}=={metadata.version(package)}" for package in hosted.KEPT]
     assert all(command[1:4] == ["-m", "pip", "install"] for command in asked)
     assert [command[-1] for command in asked] == [str(LISTS["colab"]), str(paths.ROOT)] and "--no-deps" in asked[1]
     assert "installed requirements-colab.txt" in (out := capsys.readouterr().out) and "stay as they were" in out
