@@ -138,6 +138,8 @@ class Folm:
             shipped = ", ".join(pretrained.SHIPPED)
             rule = f"folm.policy={settings.policy!r} must be small, {shipped}, a local folder with a model"
             remedy = "or the id of one on the hub, which takes network access or a copy in the hub's cache; correct it"
+            if "gated" in reason.lower() or "401" in reason or "403" in reason:
+                remedy = "or the id of one on the hub; accept its licence there, and set HF_TOKEN to a token of yours"
             raise ValueError(f"no policy can be loaded from {str(folder)!r} ({reason}); {rule}, {remedy}") from error
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token

@@ -255,6 +255,22 @@ def test_a_policy_whose_answers_would_never_end_is_refused(policy, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "why, remedy",
+    [
+        ("You are trying to access a gated repo. 401 Client Error", "accept its licence there, and set HF_TOKEN"),
+        ("We couldn't connect to the hub", "network access or a copy in the hub's cache"),
+    ],
+)
+def test_a_model_that_the_hub_does_not_give_is_named_with_the_remedy(monkeypatch, why, remedy):
+    def refuse(*_, **__):
+        raise OSError(why)
+
+    monkeypatch.setattr(folm.AutoTokenizer, "from_pretrained", refuse)
+    with pytest.raises(ValueError, match=f"no policy can be loaded from 'google/gemma'.*{remedy}"):
+        Folm.load("google/gemma", tiny.settings("folm.policy=google/gemma").folm)
+
+
+@pytest.mark.parametrize(
     "rank, gpu, dtype", [(0, True, torch.float32), (4, True, torch.bfloat16), (4, False, torch.float32)]
 )
 def test_only_frozen_weights_are_loaded_in_16_bits(policy, tmp_path, monkeypatch, rank, gpu, dtype):

@@ -73,11 +73,13 @@ def faults(notebook: dict, size: int) -> list[str]:
         "no folder of the machine in an output": not MACHINE.search(text),
         "tables by show": not re.search(r"class=.{1,3}dataframe", text),
         "nothing cut off": not re.search(r"\.\.\.</t[dh]>|>\.\.\.<", text),
-        "an equation or a picture in prose": any(re.search(r"\$\$|!\[", source(c)) for c in prose),
+        "an equation": any("$$" in source(c) for c in prose),
+        "a picture behind the first cell": bool(images) or any("![" in source(c) for c in prose[1:]),
         "a way on to the next notebook": ".ipynb)" in source(cells[0]),
         "something to try": any(source(c).startswith("**Try this.**") for c in prose),
         "three sentences of what we found": any(
-            len(re.findall(r"[.!?](?:\s|$)", source(c))) >= 3 for c in prose if "**What we found.**" in source(c)
+            len(re.findall(r"[.!?](?:\s|$)", told.partition("**The paper**")[0])) >= 3
+            for told in (source(c).partition("**What we found.**")[2] for c in prose)
         ),
         "less than 1 MB": size < 1_000_000,
     }
@@ -163,7 +165,7 @@ def good():
     for count, (cell, outputs) in enumerate(zip(code, ([], [figure], [printed]), strict=True), 1):
         cell.update(execution_count=count, outputs=outputs)
     told = (
-        "![a map](map.png)\n[next](2.ipynb)",
+        "![a map](map.png)\n[next](2.ipynb)\n\n$$x = 1$$",
         "**What we found.** It holds. It costs little. More is open.",
         "**Try this.**",
     )
@@ -227,10 +229,11 @@ def edit(cell, **changes):
             edit(2, outputs=[{"output_type": "display_data", "data": {"text/html": "<td>a long ...</td>"}}]),
             "nothing cut off",
         ),
-        (edit(0, source="[next](2.ipynb)"), "an equation or a picture in prose"),
-        (edit(0, source="![a map](map.png)"), "a way on to the next notebook"),
+        (edit(0, source="![a map](map.png) [next](2.ipynb)"), "an equation"),
+        (edit(2, outputs=[]), "a picture behind the first cell"),
+        (edit(0, source="![a map](map.png) $$1$$"), "a way on to the next notebook"),
         (edit(5, source="**What we found.** Nothing."), "something to try"),
-        (edit(4, source="**What we found.** Nothing. At all."), "three sentences of what we found"),
+        (edit(4, source="**What we found.** Nothing. At all. **The paper** more."), "three sentences of what we found"),
         (
             edit(2, outputs=[{"output_type": "stream", "text": "/home/somebody/x"}]),
             "no folder of the machine in an output",
