@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 from sphinx.cmd.build import main as sphinx
 
+from r4t_utils.evaluation import drawing, verdicts
 from r4t_utils.run import paths
 from r4t_utils.run.stage import STAGES
 
@@ -46,10 +47,10 @@ def gather(target: Path) -> None:
     shutil.copy(HERE / "site.css", target / "static")
     for path in (target / "notebooks").glob("*.ipynb"):
         _describe_pictures(path)
-    rooms = _reference(target / "reference")
+    rooms, runs = _reference(target / "reference"), _results(target / "results")
     (target / "README.md").rename(target / "index.md")
     with (target / "index.md").open("a", encoding="utf-8") as index:
-        for caption, pages in {**PAGES, "Reference": rooms}.items():
+        for caption, pages in {**PAGES, "Results": runs, "Reference": rooms}.items():
             index.write(f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n")
     _mend_links(target)
 
@@ -62,6 +63,20 @@ def _describe_pictures(path: Path) -> None:
             if about := output.get("metadata", {}).get("image/png"):
                 cell.metadata["mystnb"] = {"image": {"alt": about["alt"], "width": f"{about['width']}px"}}
     nbformat.write(notebook, path)
+
+
+def _results(folder: Path) -> list[str]:
+    """A page for each recorded run, with its claims and all its figures; returns their names."""
+    pages = []
+    for claims in sorted(folder.glob("*/*/claims.json")):
+        run, rows = claims.parent, verdicts.read(claims.parent)
+        lines = [f"# {run.parent.name}, {run.name}", "", "| id | claim | verdict | ours |", "|---|---|---|---|"]
+        lines += [f"| {row['id']} | {row['claim']} | {row['verdict']} | {row['ours']} |" for row in rows]
+        drawn = (name for name in drawing.FIGURES if (run / "figures" / f"{name}.png").is_file())
+        lines += [f"\n![{drawing.FIGURES[name].alt}](figures/{name}.png)" for name in drawn]
+        (run / "index.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        pages.append((Path("results") / run.relative_to(folder) / "index").as_posix())
+    return pages
 
 
 def _reference(folder: Path) -> list[str]:
@@ -81,12 +96,15 @@ def _reference(folder: Path) -> list[str]:
 
 
 def _mend_links(target: Path) -> None:
-    """README is the first page here, and a link to a folder or to code, which have no page, becomes plain text."""
+    """README is the first page here, a recorded run has a page, and a link to any other folder or to code becomes plain
+    text."""
     for path in target.rglob("*.md"):
         text = path.read_text(encoding="utf-8").replace("README.md", "index.md")
         for whole, words, link in re.findall(r"((?<!!)\[([^\]]+)\]\(([^)#\s]+)[^)]*\))", text):
-            if not link.startswith("http") and not (path.parent / link).is_file():
-                text = text.replace(whole, words)
+            if link.startswith("http") or (path.parent / link).is_file():
+                continue
+            paged = (path.parent / link / "index.md").is_file()
+            text = text.replace(whole, f"[{words}]({link}/index.md)" if paged else words)
         path.write_text(text, encoding="utf-8")
 
 

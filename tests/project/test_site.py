@@ -64,6 +64,7 @@ def test_it_has_a_page_for_each_notebook_document_and_room(site):
         "docs/deviations.html",
         "docs/own_data.html",
         "results/LOG.html",
+        "results/cpu/sample/index.html",
         "CONTRIBUTING.html",
         "CHANGELOG.html",
     }
@@ -71,6 +72,7 @@ def test_it_has_a_page_for_each_notebook_document_and_room(site):
     assert {"index.html", "search.html", *(f"notebooks/{stage}.html" for stage in STAGES)} | documents | rooms <= set(
         pages
     )
+    assert len(pages["results/cpu/sample/index.html"].images) > 10
     assert "r4t_utils.policy.rewards.vendi" in pages["reference/policy.html"].ids
 
 
