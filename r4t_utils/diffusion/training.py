@@ -111,16 +111,20 @@ def train(
 
     Returns "loss": rows step, loss; "loss_by_sigma": rows step, sigma, loss (averaged weights, fixed batch and noise);
     "evaluated": what on_eval returned.
-    Raises FloatingPointError where the loss is not finite.
+    Raises FloatingPointError where the loss is not finite; ValueError for a checkpoint of other settings.
     """
     batch = PairSampler(targets, z_q, counts)
     place = next(denoiser.parameters()).device
     ema = copy.deepcopy(denoiser).eval().requires_grad_(False)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=settings.peak_lr, fused=True)
     state = {"denoiser": denoiser, "ema": ema, "optimiser": optimiser}
+    told = settings.model_dump() | {"seed": seed}
     start, history = 0, {"loss": [], "loss_by_sigma": [], "evaluated": []}
     if checkpoint and checkpoint.is_file():
         saved = torch.load(checkpoint, map_location=place, weights_only=True)
+        if other := [name for name, value in told.items() if saved["told"].get(name) != value]:
+            was = ", ".join(f"{name}={saved['told'].get(name)!r}, not {told[name]!r}" for name in other)
+            raise ValueError(f"{checkpoint} is a checkpoint of other settings ({was}); name another file, or remove it")
         start, history = saved["step"], saved["history"]
         for name, part in state.items():
             part.load_state_dict(saved[name])
@@ -152,7 +156,7 @@ def train(
                     history["evaluated"].append(on_eval(done, ema))
                 if checkpoint:
                     weights = {name: part.state_dict() for name, part in state.items()}
-                    _save(checkpoint, {"step": done, "history": history, **weights})
+                    _save(checkpoint, {"step": done, "history": history, "told": told, **weights})
     denoiser.load_state_dict(ema.state_dict())
     denoiser.eval()
     return history

@@ -15,7 +15,10 @@ from r4t_utils.machine import progress
 from r4t_utils.machine.device import device
 
 CHECKPOINTS = 8  # of a training, about
-TOLD, COUNTS = "told.json", "counts"
+TOLD, COUNTS, SETTINGS = "told.json", "counts", "settings"
+DECIDING = ("seed", "max_steps", "num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_steps", "bf16")
+DECIDING += ("per_device_train_batch_size", "gradient_accumulation_steps", "num_generations", "steps_per_generation")
+DECIDING += ("num_iterations", "epsilon", "beta", "temperature", "top_p", "max_completion_length", "max_length")
 
 
 def trainer_defaults(seed: int, half: bool) -> dict:
@@ -75,6 +78,11 @@ def checkpointed(folder: Path | None, steps: int, whole: int = 1) -> Iterator[di
             yield {"output_dir": scratch}
 
 
+def _deciding(args: TrainingArguments) -> dict[str, object]:
+    """Those of a trainer's settings on which its weights depend."""
+    return {name: getattr(args, name) for name in DECIDING if hasattr(args, name)}
+
+
 class Told(TrainerCallback):
     """Completes a checkpoint by the rows that were told up to it, and the counts; one without them was cut off in the
     writing. The one of the last update is left without: transformers would train on from it."""
@@ -86,14 +94,15 @@ class Told(TrainerCallback):
         if state.global_step < state.max_steps:
             told = Path(args.output_dir or "", f"checkpoint-{state.global_step}", TOLD)
             partial = told.with_suffix(".partial")
-            partial.write_text(json.dumps({**self.rows, COUNTS: self.counts}), encoding="utf-8")
+            kept = {**self.rows, COUNTS: self.counts, SETTINGS: _deciding(args)}
+            partial.write_text(json.dumps(kept, default=str), encoding="utf-8")
             partial.replace(told)
 
 
 def train_on(trainer: Trainer, rows: Mapping[str, list], counts: dict[str, float] | None = None) -> None:
     """Trains, from the last whole checkpoint in the trainer's folder where there is one, to the weights and `rows` of a
     training that was never cut off. `rows`: lists that the training fills; `counts`: numbers that it adds to. Without
-    checkpoints it just trains."""
+    checkpoints it just trains. Raises ValueError for a checkpoint of other settings, which stays as it is."""
     counts = {} if counts is None else counts
     if trainer.args.save_strategy == "no":
         trainer.train()
@@ -107,6 +116,10 @@ def train_on(trainer: Trainer, rows: Mapping[str, list], counts: dict[str, float
             shutil.rmtree(path)
     if whole:
         kept = json.loads((whole[-1] / TOLD).read_text(encoding="utf-8"))
+        was, now = kept.pop(SETTINGS), json.loads(json.dumps(_deciding(trainer.args), default=str))
+        if other := [f"{name}={was.get(name)!r}, not {now[name]!r}" for name in now if was.get(name) != now[name]]:
+            remedy = "name another folder, or remove it to begin anew"
+            raise ValueError(f"{whole[-1]} is a checkpoint of other settings ({', '.join(other)}); {remedy}")
         counts.update(kept.pop(COUNTS))
         for name, told in kept.items():
             rows[name][:] = told

@@ -23,7 +23,8 @@ from r4t_utils.settings import SettingsError
 # What the results say of each stage; the rest of its manifest stays with the artifact.
 TOLD = ("seed", "overrides", "settings", "digest", "inputs", "code", "data", "results", "summary")
 TOLD += ("commit", "versions", "hardware")
-# What a run of a profile needs; its measured peak lies below. Those for a GPU need the GPU's memory instead.
+# What a run of a profile needs: its measured peak lies below; that of lm is reckoned from its parts. Those for a GPU
+# need the GPU's memory instead.
 MEMORY_GB = {"smoke": 3, "cpu": 4, "lm": 11}
 FOR_GPU = "gpu", "paper"
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))

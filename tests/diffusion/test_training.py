@@ -242,6 +242,8 @@ def test_training_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path):
     for dies_at in (6, 8):
         with pytest.raises(KeyboardInterrupt):
             trained(file, dies_at)
+    with pytest.raises(ValueError, match="oar.pt is a checkpoint of other settings .steps=10, not 12.; name another"):
+        train(Denoiser(SMALL, 3), unit(4, 8, 8), unit(4, 8), settings(steps=12), checkpoint=file)
     again, history = trained(file)
     assert torch.equal(again, whole) and history == told
     assert [path.name for path in file.parent.iterdir()] == ["oar.pt"]

@@ -254,6 +254,21 @@ def test_a_policy_whose_answers_would_never_end_is_refused(policy, tmp_path):
         Folm.load(tmp_path, policy.settings)
 
 
+def test_a_first_line_ends_where_its_line_does(monkeypatch):
+    """Of what the policy would write, up to the first token with the end of a line, and LINE tokens at most."""
+    policy = tiny.policy()
+    prompts = [policy.prompt("oar", query) for query in tiny.QUERIES["oar"]] * 8
+    breaks = list(range(20, 40))  # as if each of these tokens held the end of a line
+    monkeypatch.setattr(policy, "_line_ends", lambda: breaks)
+    rows, sample = [], folm.sampling.sample
+    monkeypatch.setattr(folm.sampling, "sample", lambda *a, **k: [rows.append(row) or row for row in sample(*a, **k)])
+    lines = policy.complete(prompts, 1.0, 3, first_line=True)
+    assert max(map(len, rows)) <= folm.LINE and any(set(row) & set(breaks) for row in rows)
+    assert not any(set(row[:-1]) & set(breaks) for row in rows)  # nothing is written behind the end of a line
+    ends = {*breaks, *policy.ends()}
+    assert sorted(lines) == sorted(policy.tokenizer.decode([t for t in row if t not in ends]) for row in rows)
+
+
 @pytest.mark.parametrize(
     "why, remedy",
     [

@@ -15,6 +15,7 @@ from r4t_utils.policy import soft_grpo, zero_shot
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.trainer import TOLD, Watch
 from r4t_utils.run import paths
+from r4t_utils.run.files import folder_hashes
 
 pytestmark = pytest.mark.training
 
@@ -93,6 +94,15 @@ def test_a_checkpoint_that_was_cut_off_in_the_writing_is_passed_over(source, tmp
     (made[-1] / "model.safetensors").write_bytes(b"half")
     weights, told = tune(source, tmp_path, "")
     assert told == rows and same(weights, whole)
+
+
+def test_a_checkpoint_of_other_settings_is_refused_and_kept(source, tmp_path):
+    with pytest.raises(Killed):
+        tune(source, tmp_path, "", 14)
+    before = folder_hashes(tmp_path)
+    with pytest.raises(ValueError, match="of other settings .temperature=1.0, not 0.5.; name another folder"):
+        tune(source, tmp_path, "rl.temperature=0.5")
+    assert folder_hashes(tmp_path) == before
 
 
 def test_a_tuning_that_was_finished_is_finished_again(source, tmp_path):
