@@ -19,7 +19,7 @@ from r4t_utils.policy import prompts
 from r4t_utils.policy.folm import Folm, sampled
 from r4t_utils.policy.sampling import sample
 from r4t_utils.policy.set_reward import SetReward
-from r4t_utils.policy.trainer import Look, Watch, checkpointed, train_on, trainer_defaults
+from r4t_utils.policy.trainer import Look, Watch, checkpointed, moved, train_on, trainer_defaults
 from r4t_utils.settings import RlSettings
 
 
@@ -212,15 +212,10 @@ def train(
         watch = Watch(trainer, f"Soft-GRPO, {task}", shown="reward")
         if look:
             trainer.add_callback(look)
-        before = {p: p.detach().clone() for p in policy.model.parameters() if p.requires_grad}
-        if not before:
-            raise ValueError("the policy has no trainable parameter; load a LoRA adapter with is_trainable=True")
-        train_on(trainer, {"logged": watch.rows, "scored": reward.rows}, vars(trainer.cost))
-    print(f"{task}: {trainer.cost}")
-    if all(torch.equal(p, start) for p, start in before.items()):
         why = "every group had equal rewards (all completions malformed or truncated?)"
-        remedy = "raise folm.max_new_tokens or warm the policy up for longer"
-        raise ValueError(f"{s.steps} steps moved no weight: {why}; {remedy}")
+        with moved(policy.model, f"{why}; raise folm.max_new_tokens or warm the policy up for longer"):
+            train_on(trainer, {"logged": watch.rows, "scored": reward.rows}, vars(trainer.cost))
+    print(f"{task}: {trainer.cost}")
     return _curves(watch.rows, reward.rows, settings)
 
 

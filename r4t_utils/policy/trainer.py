@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+from torch.nn import Module
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -64,6 +66,18 @@ class Look(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if state.global_step % self.every == 0:
             self.look(state.global_step)
+
+
+@contextmanager
+def moved(model: Module, why: str) -> Iterator[None]:
+    """Raises ValueError where the model has nothing to train, and where the block leaves every weight as it was, with
+    `why`."""
+    before = {p: p.detach().clone() for p in model.parameters() if p.requires_grad}
+    if not before:
+        raise ValueError("the policy has no trainable parameter; load a LoRA adapter with is_trainable=True")
+    yield
+    if all(torch.equal(p, start) for p, start in before.items()):
+        raise ValueError(f"training moved no weight: {why}")
 
 
 @contextmanager

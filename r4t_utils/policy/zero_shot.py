@@ -12,7 +12,7 @@ from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import form, vocabulary
 from r4t_utils.policy.folm import Folm, merged
 from r4t_utils.policy.small import small_policy
-from r4t_utils.policy.trainer import Watch, checkpointed, train_on, trainer_defaults
+from r4t_utils.policy.trainer import Watch, checkpointed, moved, train_on, trainer_defaults
 from r4t_utils.settings import FolmSettings
 
 LINES = 20  # that a pretrained policy writes for a query, of which the first k different ones are a lesson
@@ -62,7 +62,7 @@ def warm_up(
 ) -> list[dict]:
     """Supervised fine-tuning on one lesson, with columns prompt and completion, of which the second is learnt.
 
-    Returns logged losses."""
+    Returns logged losses. Raises ValueError where the policy has nothing to train, or no weight moved."""
     s = settings
     steps = s.warmup_epochs * -(-len(data) // s.warmup_batch)
     with quiet(), checkpointed(checkpoints, steps) as kept:
@@ -73,5 +73,6 @@ def warm_up(
         config = SFTConfig(logging_steps=10, **options)
         trainer = SFTTrainer(policy.model, args=config, train_dataset=data, processing_class=policy.tokenizer)
         watch = Watch(trainer, label)
-        train_on(trainer, {"logged": watch.rows})
+        with moved(policy.model, "the lessons taught nothing; raise folm.warmup_lr"):
+            train_on(trainer, {"logged": watch.rows})
     return watch.rows
