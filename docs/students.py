@@ -24,14 +24,16 @@ from r4t_utils.policy.set_reward import SetReward
 from r4t_utils.run import paths
 
 DRAWS = 2  # fan-outs of a training query that are targets
+OWN, PAPERS = "R4T's sub-queries", "the contents that those find (the paper)"
 SAMPLED = {  # sub-queries as targets: whose, best of how many by reward, and whether they are moved onto contents
-    "R4T's sub-queries": ("oar", 1, False),
-    "the contents that those find (the paper)": ("oar", 1, True),
+    OWN: ("oar", 1, False),
+    PAPERS: ("oar", 1, True),
     "zero-shot sub-queries": ("zero_shot", 1, False),
     "zero-shot sub-queries, best of 5 by reward": ("zero_shot", 5, False),
 }
 CHOSEN = "the reward's maximiser", "MMR's results", "what labels want of the query's 100 nearest"
-STUDENTS = [(name, 32) for name in (*SAMPLED, *CHOSEN)] + [("R4T's sub-queries", 0), (list(SAMPLED)[1], 0)]
+SINGLE = f"{OWN}, each a set of its own"
+STUDENTS = [(name, 32) for name in (*SAMPLED, SINGLE, *CHOSEN)] + [(OWN, 0), (PAPERS, 0)]
 
 
 class Lesson(HeldOut):
@@ -71,12 +73,16 @@ class Lesson(HeldOut):
 
     def student(self, name: str, neighbours: int) -> np.ndarray:
         """Directions (n, k, d) for the validation queries, of a denoiser that was trained on these targets."""
-        seed = self.seed
+        seed, targets, L = self.seed, self.targets(OWN if name == SINGLE else name), self.k
+        if name == SINGLE:
+            targets, L = targets.reshape(len(targets), -1, 1, targets.shape[-1]), 1
         how = self.settings.diffusion.model_copy(update={"neighbours": neighbours})
         denoiser = Denoiser.from_settings(self.encoder.d, how, seed).to(device())
         tokens = with_neighbours(self.encoder.text(self.training_queries), self.index, neighbours)
-        train(denoiser, self.targets(name), tokens, how, seed=seed, label=f"{name}, {neighbours}, seed {seed}")
-        return directions(denoiser, self.encoder.text(self.queries), self.index, self.k, self.k, how, seed + 3)
+        train(denoiser, targets, tokens, how, seed=seed, label=f"{name}, {neighbours}, seed {seed}")
+        z_q = self.encoder.text(self.queries)
+        each = [directions(denoiser, z_q, self.index, L, L, how, seed + 3 + 1000 * i) for i in range(self.k // L)]
+        return np.concatenate(each, axis=1)
 
 
 def measured(run: Path, row: str) -> Scores:
