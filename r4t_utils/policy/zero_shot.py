@@ -73,6 +73,6 @@ def warm_up(
         config = SFTConfig(logging_steps=10, **options)
         trainer = SFTTrainer(policy.model, args=config, train_dataset=data, processing_class=policy.tokenizer)
         watch = Watch(trainer, label)
-        with moved(policy.model, "the lessons taught nothing; raise folm.warmup_lr"):
+        with moved(policy.model, "the lessons taught nothing; raise folm.warmup_lr or folm.warmup_fanouts"):
             train_on(trainer, {"logged": watch.rows})
     return watch.rows

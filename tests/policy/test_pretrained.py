@@ -176,7 +176,7 @@ def test_lessons_are_learnt_and_the_policy_is_saved_whole(saved, monkeypatch):
 
 def test_a_pretrained_policy_is_cut_to_its_lessons_and_queries_before_it_is_taught(saved, monkeypatch):
     folder, overrides = saved
-    rows = [{"prompt": "<outfits> boho", "completion": prompts.frame(["red hat", "blue hat", "bag"])}] * 8
+    rows = [{"prompt": "<outfits> boho", "completion": prompts.frame(["red hat", "blue hat", "bag"])}] * 24
     monkeypatch.setattr(form, "lessons", lambda *_: rows)
     sizes = {}
     for size in (0, 1):
