@@ -44,10 +44,9 @@ class Student(HeldOut):
     def trained(self, targets: np.ndarray, z_q: np.ndarray, counts: np.ndarray, how: DiffusionSettings) -> Denoiser:
         """A denoiser of the run's size that learnt these pairs."""
         denoiser = Denoiser.from_settings(self.encoder.d, how, self.seed).to(device())
-        tokens, told = with_neighbours(z_q, self.index, how.neighbours), {"counts": counts, "seed": self.seed}
-        train(
-            denoiser, targets, tokens, how, **told, label=f"seed {self.seed}", eval_every=self.every, on_eval=self.look
-        )
+        tokens, label = with_neighbours(z_q, self.index, how.neighbours), f"seed {self.seed}"
+        looked = {"eval_every": self.every, "on_eval": self.look}
+        train(denoiser, targets, tokens, how, counts=counts, seed=self.seed, label=label, **looked)
         return denoiser
 
     def look(self, step: int, denoiser: Denoiser) -> dict:

@@ -32,7 +32,7 @@ Count = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=8)]
 Real = Annotated[float, BeforeValidator(_float)]
 Weight = Annotated[Real, Field(ge=0)]
-Guidance = Annotated[Real, Field(ge=0, le=20)]  # beyond it rows leave the sphere, and sampling ends in infinities
+Guidance = Annotated[Real, Field(ge=0, le=20)]  # the paper has 0.1; twenty is far above what anyone uses
 Positive = Annotated[Real, Field(gt=0)]
 Rate = Annotated[Real, Field(gt=0, le=1)]
 Share = Annotated[Real, Field(ge=0, le=1)]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from r4t_utils.diffusion.denoiser import Denoiser, Part
+from r4t_utils.machine.checks import require_same
 from r4t_utils.machine.progress import Bar
 from r4t_utils.settings import DiffusionSettings
 
@@ -122,9 +123,7 @@ def train(
     start, history = 0, {"loss": [], "loss_by_sigma": [], "evaluated": []}
     if checkpoint and checkpoint.is_file():
         saved = torch.load(checkpoint, map_location=place, weights_only=True)
-        if other := [name for name, value in told.items() if saved["told"].get(name) != value]:
-            was = ", ".join(f"{name}={saved['told'].get(name)!r}, not {told[name]!r}" for name in other)
-            raise ValueError(f"{checkpoint} is a checkpoint of other settings ({was}); name another file, or remove it")
+        require_same(checkpoint, saved["told"], told, "name another file, or remove it")
         start, history = saved["step"], saved["history"]
         for name, part in state.items():
             part.load_state_dict(saved[name])

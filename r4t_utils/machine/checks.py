@@ -51,6 +51,12 @@ def damaged(path: Path, what: str) -> ValueError:
     return ValueError(f"{path} {what}; copy the folder anew, or make it again")
 
 
+def require_same(checkpoint: Path, was: Mapping[str, object], now: Mapping[str, object], remedy: str) -> None:
+    """Raises ValueError, with the remedy, for a checkpoint that was made with other settings than those of now."""
+    if other := [f"{name}={was.get(name)!r}, not {value!r}" for name, value in now.items() if was.get(name) != value]:
+        raise ValueError(f"{checkpoint} is a checkpoint of other settings ({', '.join(other)}); {remedy}")
+
+
 def read(path: Path, parse: Callable[[Path], T]) -> T:
     """parse(path). Raises ValueError for a file that is missing, a Git LFS pointer, cut short or of another kind."""
     if not path.is_file():

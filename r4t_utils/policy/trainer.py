@@ -14,6 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from r4t_utils.machine import progress
+from r4t_utils.machine.checks import require_same
 from r4t_utils.machine.device import device
 
 CHECKPOINTS = 8  # of a training, about
@@ -131,9 +132,7 @@ def train_on(trainer: Trainer, rows: Mapping[str, list], counts: dict[str, float
     if whole:
         kept = json.loads((whole[-1] / TOLD).read_text(encoding="utf-8"))
         was, now = kept.pop(SETTINGS), json.loads(json.dumps(_deciding(trainer.args), default=str))
-        if other := [f"{name}={was.get(name)!r}, not {now[name]!r}" for name in now if was.get(name) != now[name]]:
-            remedy = "name another folder, or remove it to begin anew"
-            raise ValueError(f"{whole[-1]} is a checkpoint of other settings ({', '.join(other)}); {remedy}")
+        require_same(whole[-1], was, now, "name another folder, or remove it to begin anew")
         counts.update(kept.pop(COUNTS))
         for name, told in kept.items():
             rows[name][:] = told
