@@ -77,19 +77,18 @@ def runs_block(runs: Mapping[str, Path]) -> str:
         command = f'make seeds{given} SEEDS="{" ".join(seeds)}"' if seeds else f"make reproduce{given}"
         machine, commits = _machine(stages[0]), sorted({stage["commit"][:7] for stage in stages})
         minutes = sum(stage["seconds"] for stage in stages) / 60
-        where = f"[{heading}](results/{facts['profile']}/{facts['label']})"
-        cells = where, f"`{command}`", str(len(seeds) or 1), machine, ", ".join(commits), f"{minutes:.1f}"
+        place = f"results/{facts['profile']}/{facts['label']}"
+        cells = f"[{heading}]({place})", f"`{command}`", str(len(seeds) or 1), machine
+        cells += ", ".join(commits), f"{minutes:.1f}"
         lines.append(f"| {' | '.join(cells)} |")
         if (ablations := folder / "ablations" / "manifest.json").is_file():
-            lines.append(_ablations_row(ablations, f"{heading}, C7 and C8", given))
+            lines.append(_ablations_row(_json(ablations), f"[{heading}, C7 and C8]({place}/ablations)", given))
     return "\n".join(lines)
 
 
-def _ablations_row(path: Path, heading: str, given: str) -> str:
-    facts = _json(path)
+def _ablations_row(facts: Mapping, where: str, given: str) -> str:
     seeds = facts["seeds"]
     minutes = f"{facts['seconds'] / 60 / len(seeds):.1f}" if "seconds" in facts else "–"
-    where = f"[{heading}](results/{path.relative_to(paths.results()).parent.as_posix()})"
     command = f'make ablations{given} SEEDS="{" ".join(map(str, seeds))}"'
     cells = where, f"`{command}`", str(len(seeds)), _machine(facts), (facts.get("commit") or "–")[:7], minutes
     return f"| {' | '.join(cells)} |"

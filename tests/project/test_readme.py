@@ -84,9 +84,8 @@ def test_every_number_has_its_command_machine_and_commit(tmp_path):
     ]
 
 
-def test_ablations_have_a_row_of_their_own(tmp_path, monkeypatch):
+def test_ablations_have_a_row_of_their_own(tmp_path):
     write(tmp_path / "a")
-    monkeypatch.setattr(readme.paths, "results", lambda: tmp_path)
     (tmp_path / "a" / "ablations").mkdir()
     facts = {"seeds": [0, 1], "hardware": {"cpu": "Some", "cores": 2, "gpu": None, "torch": "AVX2"}}
     facts |= {"commit": "beef56789", "seconds": 600}
@@ -94,7 +93,7 @@ def test_ablations_have_a_row_of_their_own(tmp_path, monkeypatch):
         (tmp_path / "a" / "ablations" / "manifest.json").write_text(json.dumps(told))
         line = readme.runs_block({"a": tmp_path / "a"}).splitlines()[-1]
         given = 'DATASET=perspectrum DATA_DIR=... SEEDS="0 1"'
-        assert line == f"| [a, C7 and C8](results/a/ablations) | `make ablations {given}` | 2 | {end}"
+        assert line == f"| [a, C7 and C8](results/cpu/a/ablations) | `make ablations {given}` | 2 | {end}"
 
 
 def test_the_first_screen_is_short_and_every_link_leads_somewhere():
