@@ -135,9 +135,7 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
     kept = r"keeps (\d+) % of its .* (\d+) % of its .* fans out (\d+) times .*Perspectrum (\d+) %, (\d+) % and (\d+)"
     assert re.findall(kept, " ".join(README.split())) == [(*here, *there)]
     for stage in ("04_diffusion_training", "05_evaluation"):
-        said = re.findall(
-            r"keeps (\d+) hundredths of .* and (\d+) of", paths.notebook(stage).read_text(encoding="utf-8")
-        )
+        said = re.findall(r"keeps (\d+) % of .* and (\d+) % of", paths.notebook(stage).read_text(encoding="utf-8"))
         assert said == [here[:2]]
 
 
