@@ -14,6 +14,7 @@ from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from r4t_utils.machine.device import release
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import prompts
 from r4t_utils.policy.folm import Folm, sampled
@@ -71,6 +72,9 @@ class SampledGRPOTrainer(GRPOTrainer):
         model = sampled(self.accelerator.unwrap_model(self.model), bool(self.args.bf16))
         settings = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature, "top_p": self.top_p}
         completions = sample(model, prompt_ids, self.eos_token_ids, **settings, seed=seed)
+        del model
+        if self.args.bf16:  # accelerate ties a copy's forward to the copy, so that no count of references frees it
+            release()
         self.cost.sampling += time.perf_counter() - start
         self.cost.sampled += sum(map(len, completions))
         return completions, None

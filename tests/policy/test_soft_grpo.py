@@ -1,4 +1,6 @@
+import gc
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from trl import GRPOConfig
 
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import soft_grpo
+from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import frame
 from r4t_utils.policy.soft_grpo import SampledGRPOTrainer, SoftGRPOTrainer, soft_terms, spread_within
 from r4t_utils.policy.trainer import trainer_defaults
@@ -255,6 +258,25 @@ def test_cost_is_printed(capsys, monkeypatch):
     assert f"oar: {sum(lengths):,} tokens sampled and {2 * sum(lengths):,} trained in" in said
     shares = [int(share) for share in re.findall(r"(?:sampling|scoring|updating) (\d+)%", said)]
     assert len(shares) == 3 and 99 <= sum(shares) <= 101 and shares[0] > 0 and shares[2] > 0
+
+
+def test_a_copy_to_sample_from_is_gone_before_the_next(monkeypatch):
+    copies, alive, sampled = [], [], soft_grpo.sampled
+
+    def remembered(model, half):
+        alive.append([ref for ref in copies if ref() is not None])
+        copy = sampled(model, half)
+        copies.append(weakref.ref(copy))
+        return copy
+
+    monkeypatch.setattr(soft_grpo, "sampled", remembered)
+    monkeypatch.setattr(Folm, "half", True)  # with bfloat16, accelerate wraps the model's forward
+    gc.disable()  # which would free the copies now and then, and late
+    try:
+        train(Toy(), "rl.steps=3")
+    finally:
+        gc.enable()
+    assert alive == [[], [], []]
 
 
 def test_what_trl_would_choose_by_itself_is_set(monkeypatch):
