@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.directions import directions, with_neighbours
-from r4t_utils.diffusion.samplers import Sampling, sample
+from r4t_utils.diffusion.samplers import Sampling
 from r4t_utils.diffusion.training import PairSampler, ema_decay, learning_rate, set_loss, train, update_ema
 from r4t_utils.evaluation import drawing
 from r4t_utils.machine.device import device, fix_threads, side_by_side
@@ -96,17 +96,10 @@ class Student(HeldOut):
         rows = [said[here, order[:, i]] for i in range(COPIES - 1)]
         return self.of_copies([self.pairs.z_q, *rows])
 
-    def offsets(self, sigma_max: float) -> np.ndarray:
-        """Rows are learnt as differences from the query. With little noise at the start, sampling starts at the query:
-        `sigma_max` is in standard deviations of the differences."""
-        p, how = self.pairs, self.how.model_copy(update={"sigma_max": sigma_max})
-        apart = p.targets - p.z_q[:, None, None]
-        valid = np.arange(apart.shape[1]) < p.counts[:, None]
-        scale = how.sigma_data / np.sqrt((apart[valid] ** 2).mean())
-        denoiser = self.trained(apart * scale, p.z_q, p.counts, how)
-        z_q, generator = self.encoder.text(self.queries), torch.Generator().manual_seed(self.seed + 3)
-        rows = sample(denoiser, with_neighbours(z_q, self.index, how.neighbours), self.k, how, generator)
-        return unit(z_q[:, None] + rows.cpu().numpy() / scale)
+    def around_query(self, **changes: float) -> np.ndarray:
+        """Rows are learnt as differences from the query, under other settings."""
+        p, how = self.pairs, self.how.model_copy(update={"around_query": True} | changes)
+        return self.answers(self.trained(p.targets, p.z_q, p.counts, how), how)
 
     def learnt(self, net: Denoiser, loss: Callable[[Denoiser, Tensor, Tensor], Tensor]) -> Denoiser:
         """The averaged weights of a network that learnt as the run's did, by a loss of sets and their queries."""
@@ -191,8 +184,8 @@ TRIALS: dict[str, Callable[[Student], np.ndarray]] = {
     "noise of length 0.2 on z_q in training": lambda s: s.noisy(0.2),
     "noise of length 0.5 on z_q in training": lambda s: s.noisy(0.5),
     "paraphrases of the query by the zero-shot policy": Student.paraphrased,
-    "rows as differences from the query": lambda s: s.offsets(s.how.sigma_max),
-    "the same, sampling from the query on": lambda s: s.offsets(4.0),
+    "rows as differences from the query": Student.around_query,
+    "the same, sampling from the query on": lambda s: s.around_query(sigma_max=4.0),
     "rows in the policy's order, each place with an embedding": Student.numbered,
     "one evaluation, trained by the energy score": lambda s: s.one_step(energy_score),
     "one evaluation, trained by drifting": lambda s: s.one_step(drifting),

@@ -171,6 +171,7 @@ class DiffusionSettings(Section):
     sigma_min: Positive
     sigma_max: Annotated[Real, Field(ge=1)]  # in standard deviations of the data; sampling starts here
     neighbours: Natural
+    around_query: bool
     condition_drop: Share
     ema: Share
     peak_lr: Rate

@@ -11,6 +11,7 @@ over rows, and what tells rows apart at sampling is their noise alone.
 import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from pydantic import model_validator
@@ -23,12 +24,19 @@ from r4t_utils.machine.checks import read_json, read_tensors
 from r4t_utils.settings import Count, DiffusionSettings, Dropout, Natural, Positive, Section
 
 Part = Tensor | None
-Context = list[tuple[Tensor, Tensor]]  # keys and values for the cross-attention of each block
+
+
+class Context(NamedTuple):
+    """What a denoiser keeps of its queries: the same at every σ."""
+
+    folded: list[tuple[Tensor, Tensor]]  # keys and values for the cross-attention of each block
+    centre: Tensor  # (B, 1, d), which rows are denoised about
 
 
 class DenoiserConfig(Section):
     """Sizes of the denoiser and the noise range it is trained on; defaults are Table 3. Heads must divide hidden.
-    `neighbours`: contents nearest to a query that it sees beside the query; the paper's sees none."""
+    `neighbours`: contents nearest to a query that it sees beside the query; the paper's sees none. `around_query`: rows
+    are denoised as differences from their query, of which sigma_data is then the spread; the paper's are not."""
 
     d: Count = 128
     hidden: Count = 1024
@@ -41,6 +49,7 @@ class DenoiserConfig(Section):
     sigma_min: Positive = 1e-4
     sigma_max: Positive = 80.0
     neighbours: Natural = 0
+    around_query: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> "DenoiserConfig":
@@ -53,8 +62,9 @@ class DenoiserConfig(Section):
 
 
 class Denoiser(nn.Module):
-    """D(Z; σ, z_q) = c_skip Z + c_out F(c_in Z; c_noise, z_q), which predicts the clean set Z_0.
+    """D(Z; σ, z_q) = c + c_skip (Z - c) + c_out F(c_in (Z - c); c_noise, z_q), which predicts the clean set Z_0.
 
+    The centre c is 0, or z_q where the settings say so: the best linear guess then starts from the query.
     `seed` is that of the initial weights; the caller's random state is left as it was.
     """
 
@@ -93,25 +103,28 @@ class Denoiser(nn.Module):
         return data**2 / total, sigma * data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
 
     def context(self, z_q: Tensor, keep: Part = None) -> Context:
-        """What the cross-attention of each block needs from the queries z_q (B, d), or (B, 1 + n, d) with the n
-        contents nearest to each behind it; the same at every σ.
+        """What the denoiser needs of the queries z_q (B, d), or (B, 1 + n, d) with the n contents nearest to each
+        behind it.
 
         Attention sees these tokens and the learned null token. Where keep (B,) is False the null token stands in for
-        each of them: the unconditional model of classifier-free guidance. Tokens of unit length are scaled by sqrt(d)
-        to unit variance, as c_in scales the rows: smaller ones are learnt late.
+        each of them, and the centre is 0: the unconditional model of classifier-free guidance. Tokens of unit length
+        are scaled by sqrt(d) to unit variance, as c_in scales the rows: smaller ones are learnt late.
         """
         tokens = z_q[:, None] if z_q.ndim == 2 else z_q
         if tokens.ndim != 3 or tokens.shape[2] != self.config.d or not tokens.shape[1]:
             raise ValueError(
                 f"z_q has shape {tuple(z_q.shape)}: must be (B, {self.config.d}) or (B, n, {self.config.d})"
             )
+        centre = tokens[:, :1] * self.config.around_query
         if self.config.neighbours:
             tokens = tokens + self.kinds[[0] + [1] * (tokens.shape[1] - 1)]
         null = self.null.expand_as(tokens[:, :1])
         if keep is not None:
             tokens = torch.where(keep[:, None, None], tokens, null)
+            centre = centre * keep[:, None, None]
         tokens = torch.cat([tokens, null], dim=1) * math.sqrt(self.config.d)
-        return [block.cross.fold(tokens) for block in self.blocks]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+        folded = [block.cross.fold(tokens) for block in self.blocks]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+        return Context(folded, centre)
 
     def forward(
         self, Z: Tensor, sigma: Tensor | float, z_q: Part = None, keep: Part = None, context: Context | None = None
@@ -133,10 +146,11 @@ class Denoiser(nn.Module):
         c_skip, c_out, c_in, c_noise = self.precondition(sigma)
         angles = c_noise.reshape(-1, 1, 1) * self.rates
         level = self.noise(torch.cat([angles.sin(), angles.cos()], dim=-1))  # (B or 1, 1, width)
-        x = self.rows_in(c_in * Z)
-        for block, folded in zip(self.blocks, context):
+        apart = Z - context.centre
+        x = self.rows_in(c_in * apart)
+        for block, folded in zip(self.blocks, context.folded):
             x = block(x, level, folded)
-        return c_skip * Z + c_out * self.rows_out(self.norm(x))
+        return context.centre + c_skip * apart + c_out * self.rows_out(self.norm(x))
 
     def save(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors into the folder (made if missing)."""

@@ -83,7 +83,8 @@ def sample(
             noise = torch.randn(drawn, generator=generator, device=place, dtype=z_q.dtype)
             return noise.to(z_q.device).expand(shape)
 
-        noise = randn((B, L, z_q.shape[-1]))
+        start = context.centre[:B] / denoiser.schedule.top  # noise lies about what rows are denoised about
+        noise = start + randn((B, L, z_q.shape[-1]))
         return solve(D, noise, denoiser.schedule, how.sampler, how.sampling_steps, randn)
     finally:
         denoiser.train(was_training)

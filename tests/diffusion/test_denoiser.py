@@ -220,3 +220,25 @@ def test_neighbours_are_a_set_that_is_dropped_with_the_query():
 def test_a_denoiser_without_neighbours_has_no_more_weights_than_the_paper_s():
     names = set(Denoiser(SMALL).state_dict())
     assert set(Denoiser(SMALL.model_copy(update={"neighbours": 3})).state_dict()) - names == {"kinds"}
+
+
+# Rows as differences from the query
+
+AROUND = SMALL.model_copy(update={"around_query": True})
+
+
+@pytest.mark.parametrize("neighbours", [0, 3])
+def test_rows_are_denoised_about_the_query_and_about_nothing_where_it_is_dropped(neighbours):
+    config = AROUND.model_copy(update={"neighbours": neighbours})
+    (Z, sigma, z_q), near = inputs(), torch.ones(3, neighbours, 8)
+    keep = torch.tensor([True, False, True])
+    tokens = torch.cat([z_q[:, None], near], 1)
+    shrink = (0.35**2 / (sigma**2 + 0.35**2))[:, None, None]
+    centre = (z_q * keep[:, None])[:, None]
+    best_linear_guess = centre + shrink * (Z - centre)
+    torch.testing.assert_close(Denoiser(config).eval()(Z, sigma, tokens, keep), best_linear_guess)
+
+
+def test_the_network_sees_differences_and_answers_with_rows():
+    plain, around, (Z, sigma, z_q) = awake(), awake(AROUND), inputs()
+    torch.testing.assert_close(around(Z + z_q[:, None], sigma, z_q), plain(Z, sigma, z_q) + z_q[:, None])

@@ -5,9 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-from denoisers import awake, settings
+from denoisers import SMALL, awake, settings
 from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 
+from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.diffusion.samplers import Sampling, nfe, sample, solve
 from r4t_utils.diffusion.schedule import TangentSchedule
 
@@ -127,6 +128,18 @@ def test_the_paper_s_sampler_takes_512_evaluations():
 
 def seeded(denoiser, z_q, seed=3, **change):
     return sample(denoiser, z_q, 4, settings(**change), torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("guidance", [0.0, 0.1])
+def test_noise_lies_about_what_rows_are_denoised_about(sampler, guidance):
+    """With one evaluation at σ_top = σ_data, an untrained denoiser takes half of the noise away."""
+    config = SMALL.model_copy(update={"around_query": True, "sigma_max": 1.0})
+    how, z_q = settings(sampler=sampler, sampling_steps=1, guidance=guidance), 10 * torch.eye(8)[:2]
+    rows = sample(Denoiser(config), z_q, 400, how, torch.Generator().manual_seed(0))
+    conditional = 1 + guidance * (1 - 0.5)  # the unconditional model halves the query too
+    torch.testing.assert_close(rows.mean(1), conditional * z_q, atol=0.05, rtol=0)
+    torch.testing.assert_close(rows.std(1), torch.full((2, 8), 0.35 / 2), atol=0.03, rtol=0)
 
 
 def test_without_guidance_only_the_conditional_model_counts():

@@ -11,7 +11,8 @@ SMALL = DenoiserConfig(d=8, **SIZES)
 
 def settings(**change) -> DiffusionSettings:
     """Settings of a run of 12 steps, and ``change``."""
-    rest = {"dropout": 0.1, "attention_dropout": 0.1, "sigma_min": 1e-4, "sigma_max": 80.0, "neighbours": 0}
+    rest = {"dropout": 0.1, "attention_dropout": 0.1, "sigma_min": 1e-4, "sigma_max": 80.0}
+    rest |= {"neighbours": 0, "around_query": False}
     steps = {"steps": 12, "batch_size": 16, "peak_lr": 3e-3, "warmup_steps": 3, "ema": 0.9, "condition_drop": 0.1}
     sampling = {"sampler": "dpm", "sampling_steps": 5, "guidance": 0.0}
     return DiffusionSettings(**SIZES | rest | steps | sampling | change)
