@@ -32,6 +32,11 @@ def _short(text: str, width: int) -> str:
     return textwrap.shorten(text, width, placeholder=" …")
 
 
+def _lines(text: str, width: int, lines: int) -> str:
+    """The text in so many lines at most, the last cut where it does not fit."""
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
+
+
 def _pieces(ax: Axes, x: float, y: float, width: float, pieces: str, columns: int, lines: int) -> None:
     """An outfit's first pieces, in lines of so many columns, each a square of this width."""
     for i, piece in enumerate(pieces.split("; ")[: lines * columns]):
@@ -52,7 +57,8 @@ def hero(frame: pd.DataFrame) -> Figure:
         for row in shown.loc[shown.method == method].itertuples():
             y = 0.5 + 0.25 * row.rank
             mark, colour = MARKS[row.on_topic]
-            ax.text(x, y, _short(row.asked, 34), fontsize=7, color=PALETTE[0], va="center")
+            size = max(5.5, min(7, 250 / len(row.asked)))  # so that the text is no wider than its column
+            ax.text(x, y, _lines(row.asked, 45, 2), fontsize=size, color=PALETTE[0], va="center", linespacing=1)
             if row.pieces:
                 _pieces(ax, x + 1.9, y - 0.1, 0.19, row.pieces, 7, 1)
             else:
@@ -95,8 +101,7 @@ def _tile(ax: Axes, x: float, y: float, width: float, height: float, row) -> Non
     if row.pieces:
         _pieces(ax, x + 0.03, y + 0.04, (height - 0.08) / 2, row.pieces, 3, 2)
     else:
-        card = "\n".join(textwrap.wrap(_short(row.title, 76), 28)[:3])
-        ax.text(x + 0.05, y + 0.05, card, fontsize=5, va="top")
+        ax.text(x + 0.05, y + 0.05, _lines(row.title, 28, 3), fontsize=5, va="top")
     ax.text(x + width - 0.03, y + height - 0.03, mark, fontsize=6, color=colour, ha="right", va="bottom")
 
 
@@ -115,26 +120,27 @@ def group(frame: pd.DataFrame) -> Figure:
     left.invert_yaxis()
     right.axis("off")
     for i, said in enumerate(rows.sub_queries):
-        right.text(0, i, textwrap.fill(_short(str(said), 165), 84), fontsize=7, va="center")
+        right.text(0, i, _lines(str(said), 90, 3), fontsize=6.5, va="center")
     figure.suptitle(f"“{rows['query'].iloc[0]}”", fontsize=9, fontweight="bold")
     return figure
 
 
 def pair(frame: pd.DataFrame) -> Figure:
     """A training query (star), the contents nearest to it (grey), and two of its targets Z, in the plane of the two
-    main axes: every dot of a colour is a row of one set, a direction to search in. The one farthest from the query
-    is named by the content that it finds first."""
-    figure, ((ax,),) = subplots(1, 1, 3.6)
+    main axes: every dot of a colour is a row of one set, a direction to search in. The row farthest from the query is
+    ringed, and the content that it finds first is named below."""
+    figure, ((ax,),) = subplots(1, 1, 3.9)
     _scene(ax, frame)
     centre = frame.loc[frame.kind == "query", ["x", "y"]].iloc[0]
-    sets = [kind for kind in frame.kind.unique() if str(kind).startswith("set")]
-    for kind, colour, marker in zip(sets, (PALETTE[0], PALETTE[1]), "os"):
+    sets = [kind for kind in frame.kind.unique() if str(kind).startswith("set")][:2]
+    for kind, colour, marker in zip(sets, PALETTE, "os"):
         rows = frame.loc[frame.kind == kind]
         ax.scatter(rows.x, rows.y, s=34, color=colour, marker=marker, edgecolor="white", label=f"Z, {kind}", zorder=3)
-        far = rows.loc[((rows[["x", "y"]] - centre) ** 2).sum(axis=1).idxmax()]
-        name, place = _short(str(far.finds), 40), {"textcoords": "offset points", "fontsize": 6.5}
-        ax.annotate(name, (far.x, far.y), (5, 5), color=colour, **place)
-    ax.legend()
+    rows = frame.loc[frame.kind.isin(sets)]
+    far = rows.loc[((rows[["x", "y"]] - centre) ** 2).sum(axis=1).idxmax()]
+    found = f"finds “{_short(str(far.finds), 60)}”"
+    ax.scatter(far.x, far.y, s=130, facecolor="none", edgecolor="0.15", linewidth=1, label=found, zorder=3)
+    figure.legend(loc="outside lower center", ncols=5, columnspacing=1)
     return figure
 
 
