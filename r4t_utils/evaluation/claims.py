@@ -156,7 +156,7 @@ CLAIMS = (
     Claim(
         "N2",
         f"R4T beats every re-ranker ({', '.join(RERANKERS)}) of the query's top 100.",
-        tuple(test for reranker in RERANKERS for test in _oar(FOLM, reranker)),
+        tuple(test for ours in (FOLM, DIFFUSION) for reranker in RERANKERS for test in _oar(ours, reranker)),
     ),
     Claim("N3", "The reward's maximiser beats the plain query in the judge's eyes.", _oar(MAXIMISER, NO_FANOUT)),
 )

@@ -37,8 +37,8 @@ class Cost:
     def __str__(self) -> str:
         updating = self.whole - self.sampling - self.scoring
         parts = {"sampling": self.sampling, "scoring": self.scoring, "updating": updating}
-        shares = ", ".join(f"{name} {seconds / max(self.whole, 1e-9):.0%}" for name, seconds in parts.items())
-        return f"{self.sampled:,} tokens sampled and {self.trained:,} trained in {self.whole:.0f} s: {shares}"
+        each = ", ".join(f"{name} {s:.0f} s ({s / max(self.whole, 1e-9):.0%})" for name, s in parts.items())
+        return f"{self.sampled:,} tokens sampled and {self.trained:,} trained in {self.whole:.0f} s: {each}"
 
 
 class SampledGRPOTrainer(GRPOTrainer):

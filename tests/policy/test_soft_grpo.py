@@ -256,7 +256,7 @@ def test_cost_is_printed(capsys, monkeypatch):
     train(Toy(), "rl.steps=4 rl.learning_rate=2e-2 rl.num_iterations=2")
     said = capsys.readouterr().out
     assert f"oar: {sum(lengths):,} tokens sampled and {2 * sum(lengths):,} trained in" in said
-    shares = [int(share) for share in re.findall(r"(?:sampling|scoring|updating) (\d+)%", said)]
+    shares = [int(share) for share in re.findall(r"(?:sampling|scoring|updating) \d+ s \((\d+)%\)", said)]
     assert len(shares) == 3 and 99 <= sum(shares) <= 101 and shares[0] > 0 and shares[2] > 0
 
 
