@@ -107,8 +107,8 @@ class Denoiser(nn.Module):
         behind it.
 
         Attention sees these tokens and the learned null token. Where keep (B,) is False the null token stands in for
-        each of them, and the centre is 0: the unconditional model of classifier-free guidance. Tokens of unit length
-        are scaled by sqrt(d) to unit variance, as c_in scales the rows: smaller ones are learnt late.
+        each of them: the unconditional model of classifier-free guidance, of which the centre stays. Tokens of unit
+        length are scaled by sqrt(d) to unit variance, as c_in scales the rows: smaller ones are learnt late.
         """
         tokens = z_q[:, None] if z_q.ndim == 2 else z_q
         if tokens.ndim != 3 or tokens.shape[2] != self.config.d or not tokens.shape[1]:
@@ -121,7 +121,6 @@ class Denoiser(nn.Module):
         null = self.null.expand_as(tokens[:, :1])
         if keep is not None:
             tokens = torch.where(keep[:, None, None], tokens, null)
-            centre = centre * keep[:, None, None]
         tokens = torch.cat([tokens, null], dim=1) * math.sqrt(self.config.d)
         folded = [block.cross.fold(tokens) for block in self.blocks]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
         return Context(folded, centre)
