@@ -96,9 +96,9 @@ class Student(HeldOut):
         rows = [said[here, order[:, i]] for i in range(COPIES - 1)]
         return self.of_copies([self.pairs.z_q, *rows])
 
-    def around_query(self, **changes: float) -> np.ndarray:
-        """Rows are learnt as differences from the query, under other settings."""
-        p, how = self.pairs, self.how.model_copy(update={"around_query": True} | changes)
+    def under(self, **changes: float) -> np.ndarray:
+        """As the run trains its student, under other settings."""
+        p, how = self.pairs, self.how.model_copy(update=changes)
         return self.answers(self.trained(p.targets, p.z_q, p.counts, how), how)
 
     def learnt(self, net: Denoiser, loss: Callable[[Denoiser, Tensor, Tensor], Tensor]) -> Denoiser:
@@ -124,7 +124,8 @@ class Student(HeldOut):
 
         def of_two(net: Denoiser, Z: Tensor, tokens: Tensor) -> Tensor:
             context, top = net.context(tokens), net.schedule.top
-            one, two = (net(top * torch.randn_like(Z), torch.as_tensor(top), context=context) for _ in range(2))
+            noise = (context.centre + top * torch.randn_like(Z) for _ in range(2))
+            one, two = (net(each, torch.as_tensor(top), context=context) for each in noise)
             return loss(one, two, Z)
 
         net = Denoiser.from_settings(self.encoder.d, self.how, self.seed).to(device())
@@ -184,8 +185,8 @@ TRIALS: dict[str, Callable[[Student], np.ndarray]] = {
     "noise of length 0.2 on z_q in training": lambda s: s.noisy(0.2),
     "noise of length 0.5 on z_q in training": lambda s: s.noisy(0.5),
     "paraphrases of the query by the zero-shot policy": Student.paraphrased,
-    "rows as differences from the query": Student.around_query,
-    "the same, sampling from the query on": lambda s: s.around_query(sigma_max=4.0),
+    "rows as they are, not as differences from the query": lambda s: s.under(around_query=False),
+    "sampling from near the query on": lambda s: s.under(sigma_max=4.0),
     "rows in the policy's order, each place with an embedding": Student.numbered,
     "one evaluation, trained by the energy score": lambda s: s.one_step(energy_score),
     "one evaluation, trained by drifting": lambda s: s.one_step(drifting),
