@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from held_out import HeldOut, Scores, asked, cell, gain, over_seeds
+from held_out import HeldOut, Scores, asked, cell, gain, over_seeds, write_table
 from scipy.optimize import linear_sum_assignment
 
 from r4t_utils.diffusion.directions import directions
@@ -29,7 +28,7 @@ PAPER = Sampling(**profiles.load("paper").diffusion.model_dump(include={*Samplin
 WAYS = {"sde, 256 steps, guidance 0.1 (the paper)": PAPER, "sde, 256 steps": PAPER.model_copy(update={"guidance": 0.0})}
 WAYS |= {
     f"{sampler}, {steps} step{'s' if steps > 1 else ''}": Sampling(sampler=sampler, sampling_steps=steps, guidance=0.0)
-    for sampler, each in {"ode": (8,), "dpm": (1, 2, 3, 4, 6, 8, 16)}.items()
+    for sampler, each in {"ode": (4, 8, 16), "dpm": (1, 2, 3, 4, 6, 8, 16)}.items()
     for steps in each
 }
 ROWS_ALONE = "dpm, 4 steps, each row by itself"
@@ -84,7 +83,7 @@ def compared(run: Path) -> dict[str, Scores]:
     return found
 
 
-def table(each: dict[str, Scores]) -> pd.DataFrame:
+def table(each: dict[str, Scores]) -> list[dict]:
     """What the figure shows: a row for each way and measure, with its interval over seeds and groups of queries."""
     rows = []
     for name, scores in each.items():
@@ -97,15 +96,14 @@ def table(each: dict[str, Scores]) -> pd.DataFrame:
                 by = scores["group"][0] if scores[key].shape[1] == scores["group"].shape[1] else None
                 mean, low, high, n = intervals.bootstrap_interval(scores[key], 2000, 0, by)
                 rows.append({**said, "measure": measure, "mean": mean, "low": low, "high": high, "n": n})
-    return pd.DataFrame(rows)
+    return rows
 
 
 def main(runs: list[Path]) -> None:
     of_runs = [compared(run) for run in runs]
     each = {name: over_seeds([found[name] for found in of_runs]) for name in of_runs[0]}
-    folder = paths.results() / "trials"
-    table(each).to_csv(folder / "few_evaluations.csv", index=False, float_format="%.4f", lineterminator="\n")
-    drawing.draw("few_evaluations", folder)
+    write_table("few_evaluations", table(each))
+    drawing.draw("few_evaluations", paths.results() / "trials")
     paper = each[list(WAYS)[0]]
     heads = ("sampler", "evaluations", "merged", "alone", "above the paper's, alone", "distance", "different")
     heads += ("cosine of rows", "energy distance", "time")

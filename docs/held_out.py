@@ -112,7 +112,7 @@ def record(name: str, each: Mapping[str, Scores]) -> None:
 def write_table(name: str, rows: list[dict]) -> None:
     """results/trials/<name>.csv."""
     file = paths.results() / "trials" / f"{name}.csv"
-    pd.DataFrame(rows).to_csv(file, index=False, float_format="%.3f", lineterminator="\n")
+    pd.DataFrame(rows).to_csv(file, index=False, float_format="%.4f", lineterminator="\n")
 
 
 def cell(scores: Scores, way: str) -> str:

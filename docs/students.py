@@ -5,7 +5,6 @@ nearest to a query or does not; the run's judge says on validation queries what 
 query, noise, a re-ranker and the policies themselves.
 """
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +32,9 @@ SAMPLED = {  # sub-queries as targets: whose, best of how many by reward, and wh
 }
 CHOSEN = "the reward's maximiser", "MMR's results", "what labels want of the query's 100 nearest"
 SINGLE = f"{OWN}, each a set of its own"
-STUDENTS = [(name, 32) for name in (*SAMPLED, SINGLE, *CHOSEN)] + [(OWN, 0), (PAPERS, 0)]
+PLAIN = "no fan-out", "noise", "MMR", "zero-shot", "R4T-FOLM"
+STUDENTS = {name: (name, 32) for name in (*SAMPLED, SINGLE, *CHOSEN)}  # targets, and how many contents are seen
+STUDENTS |= {f"{name}, seeing no contents": (name, 0) for name in (OWN, PAPERS)}
 
 
 class Lesson(HeldOut):
@@ -89,32 +90,30 @@ def measured(run: Path, row: str) -> Scores:
     """What the judge says of a row on validation queries."""
     lesson = Lesson(run, "02_rl_fanout")
     queries, seed = lesson.queries, lesson.seed
+    if row == "noise":
+        return lesson.noise()
+    if row == "MMR":
+        return lesson.mmr()
     plain: dict[str, Callable[[], np.ndarray]] = {
         "no fan-out": lambda: np.repeat(lesson.encoder.text(queries)[:, None], lesson.k, axis=1),
         "zero-shot": lambda: lesson.fanouts("zero_shot", queries, 1, seed + 1),
         "R4T-FOLM": lambda: lesson.fanouts("oar", queries, 1, seed + 2),
     }
-    if row in ("noise", "MMR"):
-        return lesson.noise() if row == "noise" else lesson.mmr()
-    name, _, neighbours = row.rpartition(" | ")
-    return lesson.scores(plain[row]() if row in plain else lesson.student(name, int(neighbours)))
+    return lesson.scores(plain[row]() if row in plain else lesson.student(*STUDENTS[row]))
 
 
 def main(runs: list[Path]) -> None:
-    rows = ["no fan-out", "noise", "MMR", "zero-shot", "R4T-FOLM", *(f"{name} | {n}" for name, n in STUDENTS)]
-    tasks = {f"{row} @ {run}": (run, row) for run in runs for row in rows}
+    tasks = {f"{row} @ {run}": (run, row) for run in runs for row in (*PLAIN, *STUDENTS)}
     found = side_by_side(lambda task: measured(*tasks[task]), tasks, 2)
-    each = {row: held_out.over_seeds([found[f"{row} @ {run}"] for run in runs]) for row in rows}
-    ends = {" | 32": "", " | 0": ", seeing no contents"}
-    held_out.record("students", {re.sub(r" \| \d+$", lambda end: ends[end[0]], row): each[row] for row in rows})
+    each = {row: held_out.over_seeds([found[f"{row} @ {run}"] for run in runs]) for row in (*PLAIN, *STUDENTS)}
+    held_out.record("students", each)
     drawing.draw("students", paths.results() / "trials")
-    print("| row | contents seen | merged: alignment / recall = quality | above noise | alone | above noise |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        name, _, neighbours = row.rpartition(" | ") if " | " in row else (row, "", "")
-        cells = [name, neighbours]
+    heads = "row", "merged: alignment / recall = quality", "above noise", "alone", "above noise"
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    for row, scores in each.items():
+        cells = [row]
         for way in held_out.WAYS:
-            cells += [held_out.cell(each[row], way), held_out.gain(each[row], each["noise"], way)]
+            cells += [held_out.cell(scores, way), held_out.gain(scores, each["noise"], way)]
         print(f"| {' | '.join(cells)} |")
 
 
