@@ -22,7 +22,7 @@ def _curve(ax: Axes, rows: pd.DataFrame, column: str, ticks: int) -> None:
 
 
 def encoder_prefixes(frame: pd.DataFrame) -> Figure:
-    """Recall at 10 of the encoder for its prefixes of the embedding, one line a kind of query, with 95 % intervals:
+    """Hit rate at 10 of the encoder for its prefixes of the embedding, one line a kind of query, with 95 % intervals:
     how much of the retrieval quality each shorter prefix keeps."""
     figure, ((ax,),) = subplots(1, 1, 2.7)
     for i, (query, rows) in enumerate(frame.groupby("query", sort=False)):
@@ -31,7 +31,7 @@ def encoder_prefixes(frame: pd.DataFrame) -> Figure:
         ax.errorbar(rows.prefix, rows.recall_at_10, bars, label=query, **look)
     kept = sorted(frame.prefix.unique())
     ax.set_xscale("log", base=2)
-    ax.set(xticks=kept, xticklabels=kept, xlabel="dimensions kept (prefix of the unit vector)", ylabel="recall@10")
+    ax.set(xticks=kept, xticklabels=kept, xlabel="dimensions kept (prefix of the unit vector)", ylabel="hit rate@10")
     ax.legend(title="query", loc="center left", title_fontsize=8)
     return figure
 
@@ -57,7 +57,7 @@ def rl_curves(frame: pd.DataFrame) -> Figure:
 
 def reward_components(frame: pd.DataFrame) -> Figure:
     """The three terms of the OAR reward over update steps, each on its own scale: groundedness, diversity (Vendi score
-    of the representatives) and alignment with the query."""
+    of what is found) and alignment with the query."""
     figure, axes = subplots(1, 3, 2.1, sharex=True)
     titles = {"ground": "groundedness (Eq. 3)", "div": "diversity: Vendi (Eq. 2)", "align": "alignment (Eq. 4)"}
     curve = by_task(frame)["oar"].sort_values("step")
@@ -181,7 +181,7 @@ def ablations(frame: pd.DataFrame) -> Figure:
     """What each part of the reward does: policies over training, means over fixed validation queries and seeds, with a
     band from the lowest to the highest seed. Columns: groundedness, diversity (Vendi / k) and alignment, the terms of
     the reward; the share of nearest contents that differ; and the judge's quality. Rows: which terms are rewarded, by
-    which weights, of which policy, on which scale. The numbers are in ablations.csv."""
+    which weights, of which policy, on which scale, on how many samples. The numbers are in ablations.csv."""
     panels = {"ground": "groundedness", "div": "diversity", "align": "alignment", "contents": "different contents"}
     panels |= {"quality": "judge: quality"}
     questions = dict.fromkeys(q for each in frame.questions.unique() for q in each.split(", "))
