@@ -138,9 +138,9 @@ def pair(frame: pd.DataFrame) -> Figure:
         ax.scatter(rows.x, rows.y, s=34, color=colour, marker=marker, edgecolor="white", label=f"Z, {kind}", zorder=3)
     rows = frame.loc[frame.kind.isin(sets)]
     far = rows.loc[((rows[["x", "y"]] - centre) ** 2).sum(axis=1).idxmax()]
-    found = f"finds “{_short(str(far.finds), 60)}”"
-    ax.scatter(far.x, far.y, s=130, facecolor="none", edgecolor="0.15", linewidth=1, label=found, zorder=3)
-    figure.legend(loc="outside lower center", ncols=5, columnspacing=1)
+    ax.scatter(far.x, far.y, s=130, facecolor="none", edgecolor="0.15", linewidth=1, label="farthest row", zorder=3)
+    ax.set_xlabel(_lines(f"The farthest row finds “{far.finds}”", 120, 4), fontsize=6.5)
+    figure.legend(loc="outside upper center", ncols=5, columnspacing=1)
     return figure
 
 
