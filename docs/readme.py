@@ -17,8 +17,8 @@ from r4t_utils.run.stage import STAGES
 # Heading: profile and label of the recorded run.
 RUNS = {
     "synthetic corpus": ("cpu", "sample"),
-    "claims and perspectives": ("cpu", "perspectrum"),
-    "real outfits": ("cpu", "polyvore-subset"),
+    "Perspectrum": ("cpu", "perspectrum"),
+    "Polyvore subset": ("cpu", "polyvore-subset"),
 }
 NONE = "not recorded"
 SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?"}
@@ -75,7 +75,7 @@ def runs_block(runs: Mapping[str, Path]) -> str:
         if facts["dataset"] != "sample":
             given += f" DATASET={facts['dataset']} DATA_DIR=..."
         command = f'make seeds{given} SEEDS="{" ".join(seeds)}"' if seeds else f"make reproduce{given}"
-        machine, commits = _machine(stages[0]), sorted({stage["commit"][:7] for stage in stages})
+        machine, commits = _machine(stages[0]), sorted({_short(stage["commit"]) for stage in stages})
         minutes = sum(stage["seconds"] for stage in stages) / 60
         place = f"results/{facts['profile']}/{facts['label']}"
         cells = f"[{heading}]({place})", f"`{command}`", str(len(seeds) or 1), machine
@@ -90,8 +90,13 @@ def _ablations_row(facts: Mapping, where: str, given: str) -> str:
     seeds = facts["seeds"]
     minutes = f"{facts['seconds'] / 60 / len(seeds):.1f}" if "seconds" in facts else "–"
     command = f'make ablations{given} SEEDS="{" ".join(map(str, seeds))}"'
-    cells = where, f"`{command}`", str(len(seeds)), _machine(facts), (facts.get("commit") or "–")[:7], minutes
+    cells = where, f"`{command}`", str(len(seeds)), _machine(facts), _short(facts.get("commit") or "–"), minutes
     return f"| {' | '.join(cells)} |"
+
+
+def _short(commit: str) -> str:
+    """Seven digits, and the + of changes that were not committed."""
+    return commit[:7] + "+" * commit.endswith("+")
 
 
 def _machine(facts: Mapping) -> str:

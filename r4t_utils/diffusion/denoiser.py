@@ -36,7 +36,7 @@ class Context(NamedTuple):
 class DenoiserConfig(Section):
     """Sizes of the denoiser and the noise range it is trained on; defaults are Table 3. Heads must divide hidden.
     `neighbours`: contents nearest to a query that it sees beside the query; the paper's sees none. `around_query`: rows
-    are denoised as differences from their query, of which sigma_data is then the spread; the paper's are not."""
+    are denoised as differences from their query, which spread less than sigma_data; the paper's are not."""
 
     d: Count = 128
     hidden: Count = 1024

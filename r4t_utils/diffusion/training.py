@@ -29,7 +29,7 @@ Counts = Data | list[int] | None
 def set_loss(denoiser: Denoiser, Z: Tensor, z_q: Tensor, sigma: Tensor, noise: Tensor, keep: Part = None) -> Tensor:
     """Eq. 9 for each set: λ(σ) ‖D(Z + σn; σ, z_q) - Z‖² / (L d), shape (B,).
 
-    Dividing by the size of a set moves no minimum; the best linear guess then scores 1, whatever σ.
+    Dividing by the size of a set moves no minimum; unit rows that are shrunk towards 0 then score 1, whatever σ.
 
     Z: clean sets (B, L, d). z_q (B, d), or (B, 1 + n, d) as in `Denoiser.context`. sigma (B,). noise (B, L, d).
     keep (B,): queries not dropped.

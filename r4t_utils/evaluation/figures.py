@@ -57,8 +57,9 @@ def results(frame: pd.DataFrame) -> Figure:
 def claims(rows: list[dict]) -> Figure:
     """The claims: what decides each of them, with its 95 % interval, over all seeds. Above: differences in points of
     100. Below: ratios, on a logarithmic axis. A filled circle holds, a cross does not, a hollow circle is undecided; a
-    diamond is what the paper's numbers give for one of its two policies. To hold, an interval has to lie to the right
-    of the dashed line, which is at nothing gained where no threshold is given, also after Holm's correction."""
+    diamond is what the paper's numbers give for one of its two policies, or an end of its range. To hold, an interval
+    has to lie to the right of the dashed line, which is at nothing gained where no threshold is given, also after
+    Holm's correction."""
     known = {test.name: test for claim in CLAIMS for test in claim.tests}
     parts = [(row, known[part["test"]], part) for row in rows for part in row["parts"] if part["decides"]]
     wide = {kind: [each for each in parts if each[1].kind == kind] for kind in ("difference", "ratio")}

@@ -131,7 +131,7 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
     stages = json.loads((folder / "manifest.json").read_text())["stages"].values()
     minutes = f"{sum(stage['seconds'] for stage in stages) / 60:.0f}"
     assert re.findall(r"six notebooks, which took (\d+) minutes", README) == [minutes]
-    here, there = map(kept_and_faster, (folder, COMMITTED["claims and perspectives"]))
+    here, there = map(kept_and_faster, (folder, COMMITTED["Perspectrum"]))
     kept = r"keeps (\d+) % of its .* (\d+) % of its .* fans out (\d+) times .*Perspectrum (\d+) %, (\d+) % and (\d+)"
     assert re.findall(kept, " ".join(README.split())) == [(*here, *there)]
     for stage in ("04_diffusion_training", "05_evaluation"):
