@@ -67,10 +67,8 @@ class Student(HeldOut):
         return self.answers(self.trained(p.targets, p.z_q, p.counts, how), how)
 
     def more_fanouts(self, n: int) -> np.ndarray:
-        asked = self.training_queries
-        targets = self.drawn("oar", asked, n, self.seed + 6)
-        counts = np.full(len(asked), n)
-        return self.answers(self.trained(targets, self.encoder.text(asked), counts, self.how), self.how)
+        more = self.pairs("oar", n, self.seed + 6)
+        return self.answers(self.trained(more.targets, more.z_q, more.counts, self.how), self.how)
 
     def of_copies(self, copies: list[np.ndarray]) -> np.ndarray:
         """Every query stands there several times, under other embeddings, which share its targets between them."""

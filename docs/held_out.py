@@ -16,6 +16,7 @@ from r4t_utils.evaluation import intervals, methods, rerankers
 from r4t_utils.evaluation.judges import judge, quality
 from r4t_utils.evaluation.methods import Search
 from r4t_utils.policy.folm import Folm
+from r4t_utils.policy.synthesis import Pairs, synthesise
 from r4t_utils.run import manifest, paths, profiles
 from r4t_utils.settings import Merging
 from r4t_utils.space.database import Database
@@ -46,6 +47,12 @@ class HeldOut:
         self.search = {
             way: Search(self.encoder, self.index, self.k, self.k, rule) for way, rule in zip(WAYS, rules, strict=True)
         }
+
+    def pairs(self, policy: str, n: int, seed: int, targets: str = "sub_queries") -> Pairs:
+        """Pairs of n fan-outs per training query by one of the run's policies, as notebook 3 makes them."""
+        model = Folm.load(self.run / "02_rl_fanout" / policy, self.settings.folm)
+        how = self.settings.synthesis.model_copy(update={"fanouts_per_query": n, "targets": targets, "slots": self.k})
+        return synthesise(model, "oar", self.training_queries, self.encoder, self.index, how, seed)[0]
 
     def drawn(self, policy: str, queries: list[str], n: int, seed: int) -> np.ndarray:
         """Directions (queries, n, k, d) of n fan-outs by one of the run's policies: "oar" or "zero_shot"."""

@@ -19,7 +19,8 @@ from r4t_utils.evaluation.maximisers import Terms, contents, maximise
 from r4t_utils.machine.device import fix_threads
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.set_reward import SetReward
-from r4t_utils.run import profiles
+from r4t_utils.run import manifest, profiles
+from r4t_utils.settings import Settings
 from r4t_utils.space.database import Database
 from r4t_utils.space.encoder import SentenceEncoder, unit
 
@@ -36,9 +37,8 @@ def gated(power: int) -> Terms:
     return lambda ground, div, align, k: np.clip(align, 0, None) ** power * div / k
 
 
-def spreads(run: Path, database: Database) -> np.ndarray:
+def spreads(run: Path, database: Database, settings: Settings) -> np.ndarray:
     """Standard deviations of ground, div / k and align among eight zero-shot fan-outs of a query, means over 32."""
-    settings = profiles.load("cpu")
     policy = Folm.load(run / "02_rl_fanout" / "zero_shot", settings.folm)
     some = database.corpus.queries("oar", "validation")["query"].tolist()[:32]
     asked = np.repeat(some, 8)
@@ -47,16 +47,24 @@ def spreads(run: Path, database: Database) -> np.ndarray:
     _, parts = reward.score(asked.tolist(), [fanout.queries if not fanout.fault else [] for fanout in fanouts])
     formed = np.array([not fanout.fault for fanout in fanouts])
     terms = pd.DataFrame(parts | {"div": parts["div"] / settings.folm.k})[["ground", "div", "align"]]
+    if not formed.any():
+        raise ValueError(
+            f"{run}: none of {len(fanouts)} zero-shot fan-outs is well formed; use a run of another profile"
+        )
     return terms.loc[formed].groupby(asked[formed]).std().mean().to_numpy()
 
 
-def main(run: Path, k: int = 10) -> None:
-    database = Database.load(run / "01_data_curation" / "database")
+def main(run: Path) -> None:
+    facts = manifest.read(run / "02_rl_fanout")
+    if facts is None:
+        raise ValueError(f"{run}: notebook 02_rl_fanout left no manifest there; run it first")
+    settings = profiles.load(facts["profile"], facts["overrides"])
+    k, database = settings.folm.k, Database.load(run / "01_data_curation" / "database")
     index, held = database.index("oar"), database.corpus.queries("oar", "validation")
     held = held.iloc[ladder.one_per_group(held["group"], len(held))].reset_index(drop=True)
     z_q, groups = database.encoder.text(held["query"].tolist()), held["group"].to_numpy()
     oracle = judge(database.corpus, SentenceEncoder())
-    sd = spreads(run, database)
+    sd = spreads(run, database, settings)
     near = index.search(z_q, min(CANDIDATES, len(index)))[0]
 
     def scored(ids: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:

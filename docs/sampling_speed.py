@@ -11,7 +11,7 @@ from statistics import median
 
 import torch
 
-from r4t_utils.machine.device import bf16, fix_threads
+from r4t_utils.machine.device import fix_threads
 from r4t_utils.policy.folm import Folm, sampled
 from r4t_utils.policy.sampling import sample
 from r4t_utils.run import profiles
@@ -23,7 +23,7 @@ GROUP = 8
 def main(source: str, batch: int, profile: str, turns: int) -> None:
     settings = profiles.load(profile, f"folm.policy={source}").folm
     policy = Folm.load(source, settings)
-    model, tokenizer = sampled(policy.model, half=bool(settings.lora_rank) and bf16()), policy.tokenizer
+    model, tokenizer = sampled(policy.model, half=policy.half), policy.tokenizer
     end: int = tokenizer.eos_token_id  # pyright: ignore[reportAssignmentType]
     queries = [" ".join(WORDS[(i * j) % len(WORDS)] for j in range(1, 2 + i % 4)) for i in range(batch // GROUP)]
     prompts = [policy.prompt("oar", query) for query in queries for _ in range(GROUP)]

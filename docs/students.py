@@ -19,7 +19,9 @@ from r4t_utils.evaluation import drawing, ladder, methods, rerankers
 from r4t_utils.evaluation.maximisers import equation_1
 from r4t_utils.machine.device import device, fix_threads, side_by_side
 from r4t_utils.policy.folm import Folm
+from r4t_utils.policy.prompts import Fanout
 from r4t_utils.policy.set_reward import SetReward
+from r4t_utils.policy.synthesis import Pairs
 from r4t_utils.run import paths
 
 DRAWS = 2  # fan-outs of a training query that are targets
@@ -40,25 +42,20 @@ STUDENTS |= {f"{name}, seeing no contents": (name, 0) for name in (OWN, PAPERS)}
 class Lesson(HeldOut):
     """What a run's policies and database make of its training queries."""
 
-    def fanouts(self, policy: str, queries: list[str], best_of: int, seed: int) -> np.ndarray:
-        """Directions (n, k, d) of a policy's sub-queries, of the best of several fan-outs by reward."""
-        if best_of == 1:
-            return self.drawn(policy, queries, 1, seed)[:, 0]
+    def chosen(self, policy: str, queries: list[str], of: int, seed: int) -> list[Fanout]:
+        """Of `of` fan-outs of each query by a policy the best by reward."""
         loaded = Folm.load(self.run / "02_rl_fanout" / policy, self.settings.folm)
-        drawn = loaded.fan_out("oar", queries, best_of, seed=seed)
+        drawn = loaded.fan_out("oar", queries, of, seed=seed)
         reward = SetReward("oar", self.encoder, self.index, self.settings.rl, self.k)
-        chosen = methods.best_of_n(reward, queries, drawn)
-        return methods.written(self.search["alone"], queries, chosen).directions
+        return methods.best_of_n(reward, queries, drawn)
 
-    def targets(self, name: str) -> np.ndarray:
-        """(n, F, k, d) for the training queries."""
+    def taught(self, name: str) -> Pairs:
+        """Pairs of the training queries; a malformed fan-out is no target."""
         if name in SAMPLED:
             policy, best_of, moved = SAMPLED[name]
-            rows = np.stack(
-                [self.fanouts(policy, self.training_queries, best_of, 100 + i) for i in range(DRAWS)], axis=1
-            )
-            flat = rows.reshape(-1, rows.shape[-1])
-            return self.index.take(self.index.search(flat, 1)[0]).reshape(rows.shape) if moved else rows
+            if best_of == 1:
+                return self.pairs(policy, DRAWS, 100, "contents" if moved else "sub_queries")
+            return self.best(policy, best_of)
         z_q, k = self.encoder.text(self.training_queries), self.k
         if name == CHOSEN[0]:
             ids, _ = ladder.maximiser(self.index, z_q, k, equation_1(self.settings.rl))
@@ -70,17 +67,31 @@ class Lesson(HeldOut):
             if not wanted:
                 raise ValueError("the corpus has no labels to choose by")
             ids = ladder.labels_choice(self.index, z_q, wanted, k, self.settings.evaluation.alpha, 100)
-        return self.index.take(ids)[:, None]
+        return Pairs(z_q, self.index.take(ids)[:, None], np.ones(len(z_q), int))
+
+    def best(self, policy: str, of: int) -> Pairs:
+        """Of `of` fan-outs the best by reward, DRAWS times."""
+        asked, k, d = self.training_queries, self.k, self.encoder.d
+        targets, counts = np.zeros((len(asked), DRAWS, k, d), np.float32), np.zeros(len(asked), int)
+        for i in range(DRAWS):
+            chosen = self.chosen(policy, asked, of, 100 + i)
+            good = [j for j, fanout in enumerate(chosen) if not fanout.fault]
+            texts = [text for j in good for text in chosen[j].queries]
+            targets[good, counts[good]] = self.encoder.text(texts).reshape(len(good), k, d)
+            counts[good] += 1
+        return Pairs(self.encoder.text(asked)[counts > 0], targets[counts > 0], counts[counts > 0])
 
     def student(self, name: str, neighbours: int) -> np.ndarray:
         """Directions (n, k, d) for the validation queries, of a denoiser that was trained on these targets."""
-        seed, targets, L = self.seed, self.targets(OWN if name == SINGLE else name), self.k
+        seed, pairs, L = self.seed, self.taught(OWN if name == SINGLE else name), self.k
         if name == SINGLE:
-            targets, L = targets.reshape(len(targets), -1, 1, targets.shape[-1]), 1
+            rows = pairs.targets.reshape(len(pairs.targets), -1, 1, pairs.targets.shape[-1])
+            pairs, L = Pairs(pairs.z_q, rows, pairs.counts * L), 1
         how = self.settings.diffusion.model_copy(update={"neighbours": neighbours})
         denoiser = Denoiser.from_settings(self.encoder.d, how, seed).to(device())
-        tokens = with_neighbours(self.encoder.text(self.training_queries), self.index, neighbours)
-        train(denoiser, targets, tokens, how, seed=seed, label=f"{name}, {neighbours}, seed {seed}")
+        tokens = with_neighbours(pairs.z_q, self.index, neighbours)
+        label = f"{name}, {neighbours}, seed {seed}"
+        train(denoiser, pairs.targets, tokens, how, counts=pairs.counts, seed=seed, label=label)
         z_q = self.encoder.text(self.queries)
         each = [directions(denoiser, z_q, self.index, L, L, how, seed + 3 + 1000 * i) for i in range(self.k // L)]
         return np.concatenate(each, axis=1)
@@ -96,8 +107,8 @@ def measured(run: Path, row: str) -> Scores:
         return lesson.mmr()
     plain: dict[str, Callable[[], np.ndarray]] = {
         "no fan-out": lambda: np.repeat(lesson.encoder.text(queries)[:, None], lesson.k, axis=1),
-        "zero-shot": lambda: lesson.fanouts("zero_shot", queries, 1, seed + 1),
-        "R4T-FOLM": lambda: lesson.fanouts("oar", queries, 1, seed + 2),
+        "zero-shot": lambda: lesson.drawn("zero_shot", queries, 1, seed + 1)[:, 0],
+        "R4T-FOLM": lambda: lesson.drawn("oar", queries, 1, seed + 2)[:, 0],
     }
     return lesson.scores(plain[row]() if row in plain else lesson.student(*STUDENTS[row]))
 

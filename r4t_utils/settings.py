@@ -105,6 +105,8 @@ class FolmSettings(Section):
 
     @model_validator(mode="after")
     def _heads_fit(self):
+        lessons = "must be 1 or more where the policy is warmed up (folm.policy=small, or folm.warmup_fanouts above 0)"
+        _need(self, self.warmup_epochs > 0 or not self.warmed_up, f"folm.warmup_epochs={self.warmup_epochs} {lessons}")
         if self.policy != "small":
             return self
         even = (

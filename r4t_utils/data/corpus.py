@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from r4t_utils.data.language import Language, fashion, own_words
-from r4t_utils.data.text import clean
+from r4t_utils.data.splits import near_to
 from r4t_utils.machine.checks import damaged, read, read_json
 
 SPLITS = ("train", "validation", "test")
@@ -61,11 +61,27 @@ class Corpus:
     speaks: Speaks = "fashion"
 
     def queries(self, task: str, split: str) -> pd.DataFrame:
-        """The rows of one task ("oar" or "wscr") and split, renumbered from 0; ValueError for an unknown split."""
+        """The rows of one task ("oar" or "wscr") and split, renumbered from 0; ValueError for an unknown split.
+
+        Each task is split by itself, so a training query of one may be near to a held-out query of the other: such a
+        query is in no split.
+        """
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
         table = {"oar": self.oar, "wscr": self.wscr}[task]
-        return table.loc[table["split"] == split].reset_index(drop=True)
+        rows = (table["split"] == split).to_numpy()
+        return table.loc[rows if split != "train" else rows & ~self._told[task]].reset_index(drop=True)
+
+    @cached_property
+    def _held_out(self) -> list[str]:
+        """Validation and test queries of both tasks."""
+        return [query for table in (self.oar, self.wscr) for query in table.loc[table["split"] != "train", "query"]]
+
+    @cached_property
+    def _told(self) -> dict[str, np.ndarray]:
+        """Which queries of a task are near to a held-out query of either: bool (n,)."""
+        tables = {"oar": self.oar, "wscr": self.wscr}
+        return {task: near_to(table["query"].tolist(), self._held_out) for task, table in tables.items()}
 
     @cached_property
     def language(self) -> Language:
@@ -73,15 +89,14 @@ class Corpus:
         and of the training queries, one by one, so that it does not say which of them go together."""
         if self.speaks == "fashion":
             return fashion()
-        asked = [query for table in (self.oar, self.wscr) for query in table.loc[table.split == "train", "query"]]
+        asked = [query for task in ("oar", "wscr") for query in self.queries(task, "train")["query"]]
         return own_words(list(dict.fromkeys(asked)), self.items.title.tolist())
 
     def training_collections(self) -> np.ndarray:
         """Which collections may teach an encoder, bool (m,): no validation or test query was written for them, is
-        their title, or has them among its relevant contents."""
+        near to their title (`near_to`), or has them among its relevant contents."""
         held_out = [table[table.split != "train"] for table in (self.oar, self.wscr)]
-        asked = {clean(query) for table in held_out for query in table["query"]}
-        excluded = self.collections.title.map(clean).isin(asked).to_numpy()
+        excluded = near_to(self.collections.title.tolist(), self._held_out)
         if "collection" in self.wscr:
             excluded = excluded | self.collections.index.isin(held_out[1]["collection"].tolist())
         if self.qrels is not None:

@@ -64,9 +64,13 @@ class ReferenceSet(_Row):
 
 
 def label(folder: Path, k: int = 1) -> str:
-    """ "jsonl-<folder name>", by which data sets are told apart, with every file checked: all errors of ``load``, and
-    fewer contents than k directions need, 5 k."""
-    _read(folder, k)
+    """ "jsonl-<folder name>", by which data sets are told apart, with every file checked: all errors of ``load``,
+    fewer contents than k directions need, 5 k, and fewer queries of a split than two."""
+    contents, queries, sets, qrels = _read(folder, k)
+    try:
+        assemble(folder.name, contents, queries, qrels, sets).require(k)
+    except ValueError as error:
+        raise DataError(f"data folder {folder}: {error}", "see docs/own_data.md") from None
     return "jsonl-" + re.sub(r"[^\w.-]+", "-", folder.resolve().name)
 
 

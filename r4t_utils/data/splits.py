@@ -23,19 +23,34 @@ def near_duplicate_groups(queries: list[str], *keys: Sequence, threshold: float 
     nothing but generic words are one request.
     """
     n = len(queries)
-    held = pd.Series([sorted(topic_words(query)) or [""] for query in queries], dtype=object).explode()
-    holds = csr_array((np.ones(len(held), int), (held.index, pd.factorize(held)[0])), shape=(n, len(held)))
-    size, pairs = holds.sum(1), [np.empty((2, 0), int)]
-    for start in range(0, n, BLOCK):
-        common = (holds[start : start + BLOCK] @ holds.T).tocoo()
-        i, j = common.row + start, common.col
-        near = common.data >= threshold * (size[i] + size[j] - common.data)
-        pairs.append(np.stack([i[near], j[near]]))
+    pairs = [_near_pairs(queries, queries, threshold)]
     for values in keys:  # each query and the first one with its value
         code = pd.factorize(pd.Series(values))[0]
         pairs.append(np.stack([np.arange(n), np.unique(code, return_index=True)[1][code]]))
     i, j = np.hstack(pairs)
     return connected_components(coo_array((np.ones(len(i)), (i, j)), (n, n)), directed=False)[1].astype(int)
+
+
+def near_to(queries: list[str], others: list[str], threshold: float = NEAR) -> np.ndarray:
+    """Which queries share topic words with one of the others as near-duplicates do: bool (len(queries),)."""
+    near = np.zeros(len(queries), bool)
+    near[_near_pairs(queries, others, threshold)[0]] = True
+    return near
+
+
+def _near_pairs(queries: list[str], others: list[str], threshold: float) -> np.ndarray:
+    """(2, pairs): the numbers of each query and each of the others whose topic words overlap by ``threshold``."""
+    words = pd.Series([sorted(topic_words(text)) or [""] for text in (*queries, *others)], dtype=object).explode()
+    shape = len(queries) + len(others), len(words)
+    holds = csr_array((np.ones(len(words), int), (words.index, pd.factorize(words)[0])), shape=shape)
+    size, pairs = holds.sum(1), [np.empty((2, 0), int)]
+    theirs = holds[len(queries) :].T
+    for start in range(0, len(queries), BLOCK):
+        common = (holds[start : min(start + BLOCK, len(queries))] @ theirs).tocoo()
+        i, j = common.row + start, common.col
+        near = common.data >= threshold * (size[i] + size[j + len(queries)] - common.data)
+        pairs.append(np.stack([i[near], j[near]]))
+    return np.hstack(pairs)
 
 
 def split_811(groups: np.ndarray, rng: np.random.Generator, strata: Sequence | None = None) -> np.ndarray:

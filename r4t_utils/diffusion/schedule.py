@@ -72,9 +72,10 @@ class TangentSchedule:
         """Sampling levels (steps,), float64, falling from `top` to `end` < top: Karras et al. 2022, Eq. 5.
 
         Evenly spaced in σ^(1/ρ), ρ >= 1, or in ln σ if ρ is infinite. `end` defaults to σ_data/100 (swirl-dynamics has
-        1e-3): noise so small changes no nearest-content search. One step is the level `top` alone.
+        1e-3): noise so small changes no nearest-content search. No level lies below sigma_min, the smallest noise that
+        training visits. One step is the level `top` alone.
         """
-        end = self.sigma_data / 100 if end is None else end
+        end = max(self.sigma_min, self.sigma_data / 100 if end is None else end)
         if not (steps >= 1 and 0 < end < self.top and rho >= 1):
             raise ValueError(
                 f"steps={steps}, end={end}, rho={rho}: must be 1 or more, in (0, {self.top:.4g}), 1 or more"

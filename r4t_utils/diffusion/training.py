@@ -48,7 +48,7 @@ def learning_rate(step: int, peak: float, warmup: int, steps: int) -> float:
 def ema_decay(step: int, decay: float) -> float:
     """Decay of the weight average after update `step` (from 0): min(decay, (1 + step) / (10 + step)).
 
-    The ramp forgets the initial weights in short runs; it ends after 10 / (1 - decay) updates.
+    The ramp forgets the initial weights in short runs; it ends after some 9 / (1 - decay) updates.
     """
     return min(decay, (1 + step) / (10 + step))
 

@@ -178,8 +178,3 @@ def bootstrap_interval(values: ArrayLike, n_boot: int, seed: int, groups: ArrayL
 def paired_difference(a: ArrayLike, b: ArrayLike, n_boot: int, seed: int, groups: ArrayLike | None = None) -> Interval:
     """The interval of `difference`."""
     return difference(a, b, n_boot, seed, groups).interval
-
-
-def paired_ratio(a: ArrayLike, b: ArrayLike, n_boot: int, seed: int, groups: ArrayLike | None = None) -> Interval:
-    """The interval of `ratio`."""
-    return ratio(a, b, n_boot, seed, groups).interval

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.sample import ATTRIBUTES, world
 from r4t_utils.evaluation.intervals import bootstrap_interval, paired_difference
+from r4t_utils.evaluation.judges import quality
 from r4t_utils.evaluation.maximisers import Terms, contents, exact_around, maximise, rewards_of
 from r4t_utils.space.index import Index
 
@@ -157,7 +158,7 @@ def scored(
     each = []
     for ids in answers:
         s = dict(judge.score(queries.iloc[rows], ids, None, ids.shape[1], alpha))  # pyright: ignore
-        s |= {"quality": (s["alignment"] + s["diversity"]) / 2}
+        s |= {"quality": quality(s)}
         each.append({"reward": reward_of_results(index, ids, z_q[rows], terms)} | s)
     means = {key: np.mean([s[key] for s in each], axis=0) for key in each[0]}
     return pd.DataFrame({"rung": rung, "query": rows, "said": np.nan if said is None else said, **means})

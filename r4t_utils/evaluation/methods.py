@@ -126,11 +126,21 @@ def diffused(search: Search, queries: list[str], retriever: FanoutRetriever, see
     return search.along(queries, denoised(r.denoiser, z_q, search.index, search.m, r.slots, r.sampling, seed))
 
 
+def paid(
+    reward: SetReward, queries: list[str], fanouts: Sequence[Fanout], references: Iterable | None = None
+) -> np.ndarray:
+    """What training pays for fan-outs, one per query: (n,). `references`: the reference set of each query, where the
+    reward asks for them (WSCR)."""
+    texts = [fanout.queries if not fanout.fault else [] for fanout in fanouts]
+    stutters = [fanout.stutters if not fanout.fault else () for fanout in fanouts]
+    return reward.score(queries, texts, None if references is None else list(references), stutters)[0]
+
+
 def best_of_n(
     reward: SetReward, queries: list[str], samples: Sequence[Sequence[Fanout]], references: Iterable | None = None
 ) -> list[Fanout]:
-    """Of each query's samples the one with the highest training reward; the first among equals. `references`: the
-    reference set of each query, where the reward asks for them (WSCR)."""
+    """Of each query's samples the one with the highest training reward; the first among equals. `references` as in
+    `paid`."""
     return best_of_runs(reward, queries, samples, 1, references)[0]
 
 
@@ -149,10 +159,8 @@ def best_of_runs(
     if each % runs or not each:
         raise ValueError(f"{each} samples per query cannot be shared by runs={runs}; draw runs * N of them")
     asked = [query for query in queries for _ in range(each)]
-    texts = [fanout.queries if not fanout.fault else [] for group in samples for fanout in group]
     wanted = None if references is None else [y for y in references for _ in range(each)]
-    stutters = [fanout.stutters if not fanout.fault else () for group in samples for fanout in group]
-    scores, _ = reward.score(asked, texts, wanted, stutters)
+    scores = paid(reward, asked, [fanout for group in samples for fanout in group], wanted)
     best = scores.reshape(len(samples), runs, -1).argmax(2) + np.arange(runs) * (each // runs)
     return [[group[i] for group, i in zip(samples, column)] for column in best.T]
 

@@ -22,7 +22,7 @@ def _curve(ax: Axes, rows: pd.DataFrame, column: str, ticks: int) -> None:
 
 
 def encoder_prefixes(frame: pd.DataFrame) -> Figure:
-    """Hit rate at 10 of the encoder for its prefixes of the embedding, one line a kind of query, with 95 % intervals:
+    """Hit rate at 10 of the encoder for its prefixes of the embedding, one line per kind of query, with 95 % intervals:
     how much of the retrieval quality each shorter prefix keeps."""
     figure, ((ax,),) = subplots(1, 1, 2.7)
     for i, (query, rows) in enumerate(frame.groupby("query", sort=False)):
@@ -69,7 +69,7 @@ def reward_components(frame: pd.DataFrame) -> Figure:
 
 
 def diffusion_loss(loss: pd.DataFrame, by_sigma: pd.DataFrame) -> Figure:
-    """Left: training loss of the set-diffusion model over steps, one line a task. Right: its loss at each noise level
+    """Left: training loss of the set-diffusion model over steps, one line per task. Right: its loss at each noise level
     sigma, on a logarithmic axis, for several moments of training (pale: early)."""
     tasks = by_task(by_sigma)
     figure, axes = subplots(1, 1 + len(tasks), 2.6)
@@ -92,8 +92,8 @@ def diffusion_loss(loss: pd.DataFrame, by_sigma: pd.DataFrame) -> Figure:
 
 
 def diffusion_progress(frame: pd.DataFrame) -> Figure:
-    """Samples over diffusion training, one line a task. Left: mean distance of a generated row to its nearest content.
-    Right: Vendi score of a generated set. Dashed lines: the same for the training targets."""
+    """Samples over diffusion training, one line per task. Left: mean distance of a generated row to its nearest
+    content. Right: Vendi score of a generated set. Dashed lines: the same for the training targets."""
     tasks = by_task(frame.sort_values("step"))
     figure, axes = subplots(1, 2, 2.6)
     dots = {"marker": "o", "markersize": 3.5}

@@ -10,7 +10,7 @@ import pandas as pd
 from r4t_utils.data.text import clean
 from r4t_utils.evaluation import ladder
 from r4t_utils.evaluation.judges import judge, quality
-from r4t_utils.evaluation.methods import Search
+from r4t_utils.evaluation.methods import Search, paid
 from r4t_utils.evaluation.scoring import best_of_weights, mean_of_runs
 from r4t_utils.policy import rewards, soft_grpo
 from r4t_utils.policy.folm import Folm
@@ -50,9 +50,10 @@ class Watched:
 
     @cached_property
     def lexicon(self) -> set[str]:
-        """The words of contents, of training queries and of the corpus's language."""
+        """The words of items and collections, of training queries and these, and of the corpus's language."""
         corpus = self.database.corpus
-        said = [*corpus.collections.title, *corpus.queries("oar", "train")["query"], *self.queries["query"]]
+        said = [*corpus.items.title, *corpus.collections.title]
+        said += [*corpus.queries("oar", "train")["query"], *self.queries["query"]]
         spelled = [word for _, word in corpus.language.vocabulary.values()]
         return set(clean(" ".join([*said, *spelled])).split())
 
@@ -129,13 +130,13 @@ def best_of(database: Database, policies: dict[str, Path], settings: Settings, s
         policy = Folm.load(folder, settings.folm)
         drawn = policy.fan_out("oar", queries, SAMPLES, seed=seed + 2)
         runs = [list(run) for run in zip(*drawn)]
-        paid = np.array([reward.score(queries, [f.queries if not f.fault else [] for f in run])[0] for run in runs])
-        each = [watched.measured(run)[["quality", "merged"]].assign(reward=pay) for run, pay in zip(runs, paid)]
+        pays = np.array([paid(reward, queries, run) for run in runs])
+        each = [watched.measured(run)[["quality", "merged"]].assign(reward=pay) for run, pay in zip(runs, pays)]
         scores = [{key: run[key].to_numpy() for key in run} for run in each]
         written = [frame(f.queries) for group in drawn for f in group if not f.fault]
         tokens = np.mean([len(ids) for ids in policy.tokenizer(written)["input_ids"]]) if written else np.nan
         for n in 2 ** np.arange(int(np.log2(SAMPLES)) + 1):
-            means = mean_of_runs(scores, best_of_weights(paid, int(n)))
+            means = mean_of_runs(scores, best_of_weights(pays, int(n)))
             facts = {"policy": name, "n": n, "tokens": n * tokens, "group": watched.queries["group"]}
             found.append(pd.DataFrame(facts | means).rename_axis("query").reset_index())
     return pd.concat(found, ignore_index=True)

@@ -29,7 +29,8 @@ def _reused(times: int, soft: bool) -> str:
 
 
 _PRINTED = "rl.repeats=printed rl.reference_kl=0"  # without our two guards against collapse
-_622, _OURS = _weights(0.6, 0.2, 0.2), _weights(0.2, 0.25, 0.55)
+_GUARDED = "rl.repeats=once rl.reference_kl=0.05"
+_622, _OURS = _weights(0.6, 0.2, 0.2), f"{_weights(0.2, 0.25, 0.55)} {_GUARDED}"
 VARIANTS = {
     GROUNDED: Variant(f"{_weights(1, 0, 0)} {_PRINTED}", "terms"),
     GROUNDED_ALIGNED: Variant(f"{_weights(0.75, 0, 0.25)} {_PRINTED}", "terms"),
@@ -37,11 +38,11 @@ VARIANTS = {
     EVEN: Variant(f"{_weights(0.4, 0.3, 0.3)} {_PRINTED}", "weights"),
     WIDE: Variant(f"{_weights(0.2, 0.4, 0.4)} {_PRINTED}", "weights"),
     "6:2:2, smaller policy": Variant(f"{_622} {_PRINTED} folm.hidden=64 folm.layers=2", "size"),
-    "6:2:2, guarded": Variant(_622, "scale"),
+    "6:2:2, guarded": Variant(f"{_622} {_GUARDED}", "scale"),
     "6:2:2, raw Vendi": Variant(f"{_622} {_PRINTED}".replace("_over_k", ""), "scale"),
-    "6:2:2, raw Vendi, guarded": Variant(_622.replace("_over_k", ""), "scale"),
-    "6:2:2, standardised, guarded": Variant(f"{_622} rl.terms=standardised", "scale"),
-    "alignment x diversity, guarded": Variant(f"{_622} rl.terms=product", "scale"),
+    "6:2:2, raw Vendi, guarded": Variant(f"{_622} {_GUARDED}".replace("_over_k", ""), "scale"),
+    "6:2:2, standardised, guarded": Variant(f"{_622} {_GUARDED} rl.terms=standardised", "scale"),
+    "alignment x diversity, guarded": Variant(f"{_622} {_GUARDED} rl.terms=product", "scale"),
     "2:2.5:5.5, guarded": Variant(_OURS, "scale, samples"),
     "2:2.5:5.5, guarded, three times the samples": Variant(f"{_OURS} rl.steps=90 rl.num_iterations=1", "samples"),
     "2:2.5:5.5, credit per sub-query, guarded": Variant(f"{_OURS} rl.credit=sub_query", "scale"),

@@ -13,7 +13,6 @@ from r4t_utils.evaluation.claims import (
     CLAIMS,
     DIFFUSION,
     FOLM,
-    FULL_SAMPLER,
     LATENCY,
     PAPER,
     Claim,
@@ -91,9 +90,7 @@ def measure_latency(latencies: Mapping[int, pd.DataFrame], batch: int, n_boot: i
     """
     found = {}
     for part, test in LATENCY.items():
-        # The paper's sampler changes the retriever alone; the policy's fan-out is the same.
-        policy_part = "fan-out" if part == FULL_SAMPLER else part
-        policy = [_times(frame, FOLM, policy_part, batch) for frame in latencies.values()]
+        policy = [_times(frame, FOLM, part, batch) for frame in latencies.values()]
         retriever = [_times(frame, DIFFUSION, part, batch) for frame in latencies.values()]
         if not test.decides and not all([*policy, *retriever]):
             continue

@@ -58,7 +58,7 @@ def fix_threads() -> None:
 @contextmanager
 def threads_for(n: int) -> Iterator[None]:
     """A context in which the caller's thread computes a batch of n texts or queries: alone where they are fewer than
-    `FEW`. A thread that first uses torch meanwhile computes alone from then on, which is slower and no other answer."""
+    `FEW`. A thread that first uses torch meanwhile computes alone from then on: slower, perhaps rounded otherwise."""
     import torch
 
     before = torch.get_num_threads()
@@ -105,7 +105,7 @@ def side_by_side(function: Callable[[str], T], tasks: Iterable[str], at_once: in
     from joblib import Parallel, delayed, parallel_config
 
     tasks = list(tasks)
-    if device() == "cuda":
+    if device() == "cuda" or not tasks:
         return {task: function(task) for task in tasks}
     calls = [delayed(_captured)(function, task) for task in tasks]
     with parallel_config("loky", inner_max_num_threads=1):

@@ -82,10 +82,10 @@ class SetReward:
             found = np.where(counts[..., None], ids, -1)
             return self._covered(found, [] if reference is None else reference, present), {}
         said = [[matching_key(sub) for sub in fanout] for fanout in fanouts]
-        again = _padded([[key in keys[:i] for i, key in enumerate(keys)] for keys in said], self.k)
+        same = np.stack([_same(keys, self.k) for keys in said]) if said else np.zeros((0, self.k, self.k), bool)
         C, z_q = self.index.vectors[ids[..., 0]], self.encoder.text(query)
         nearest = distance[:, 0].reshape(present.shape)
-        return self._composed(nearest, C, Q.reshape(*present.shape, -1), z_q, present, again)
+        return self._composed(nearest, C, Q.reshape(*present.shape, -1), z_q, present, same)
 
     def _covered(self, found: np.ndarray, reference: Sequence[Sequence[int]], present: np.ndarray) -> np.ndarray:
         """Eq. 5 for the items found (n, k, pool), -1 where none counts."""
@@ -96,13 +96,14 @@ class SetReward:
         return np.where(present.any(1), total, [-1 / len(Y) for Y in reference])
 
     def _composed(
-        self, nearest: np.ndarray, C: np.ndarray, Q: np.ndarray, z_q: np.ndarray, present: np.ndarray, again: np.ndarray
+        self, nearest: np.ndarray, C: np.ndarray, Q: np.ndarray, z_q: np.ndarray, present: np.ndarray, same: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Eq. 1 and its terms, for sub-queries Q (n, k, d), what each finds C at distance `nearest` (n, k)."""
+        """Eq. 1 and its terms, for sub-queries Q (n, k, d), what each finds C at distance `nearest` (n, k), and which
+        earlier ones each repeats (n, k, k)."""
         s = self.settings
-        repeated = again if s.repeats == "once" else np.zeros_like(again)
 
         def eq_1(kept) -> rewards.Reward:
+            repeated = same[:, kept][:, :, kept].any(2) & (s.repeats == "once")
             return rewards.composite(
                 nearest[:, kept],
                 C[:, kept],
@@ -114,7 +115,7 @@ class SetReward:
                 diversity=s.diversity,
                 alignment=s.alignment,
                 present=present[:, kept],
-                repeated=repeated[:, kept],
+                repeated=repeated,
             )
 
         reward, formed = eq_1(slice(None)), present.any(1)
@@ -126,6 +127,12 @@ class SetReward:
     def _others(self) -> np.ndarray:
         """Of each slot the k - 1 others: bool (k, k)."""
         return ~np.eye(self.k, dtype=bool)
+
+
+def _same(keys: Sequence[str], k: int) -> np.ndarray:
+    """Which earlier sub-queries each of up to k repeats: bool (k, k)."""
+    said = np.array([*keys, *range(k - len(keys))], object)
+    return np.tril(said[:, None] == said, -1)
 
 
 def _padded(rows: Sequence[Sequence[bool]], k: int) -> np.ndarray:

@@ -34,12 +34,24 @@ class Pairs:
 
     @classmethod
     def load(cls, folder: Path) -> "Pairs":
-        """What `save` wrote. Raises ValueError for another file, or a row of a set that is not of length 1."""
+        """What `save` wrote. Raises ValueError for another file, arrays that do not fit, or a row of a set or a query
+        that is not of length 1."""
         path = folder / "pairs.safetensors"
         arrays = read(path, load_file)
         if arrays.keys() != {"z_q", "targets", "counts"}:
             raise damaged(path, f"holds {', '.join(sorted(arrays))} in place of z_q, targets and counts")
         pairs = cls(**arrays)
+        shape, n = pairs.targets.shape, len(pairs.z_q)
+        if len(shape) != 4 or shape[0] != n or pairs.z_q.shape != (n, shape[3]) or pairs.counts.shape != (n,):
+            rule = "must be (q, d), (q, F, L, d) and (q,)"
+            shapes = f"z_q {pairs.z_q.shape}, targets {shape} and counts {pairs.counts.shape}"
+            raise damaged(path, f"holds {shapes}, which {rule}")
+        if not ((pairs.counts >= 1) & (pairs.counts <= shape[1])).all():
+            raise damaged(
+                path, f"holds counts {pairs.counts.min()} to {pairs.counts.max()}, which must be 1..{shape[1]}"
+            )
+        if not (np.abs(np.linalg.norm(pairs.z_q, axis=-1) - 1) < 1e-3).all():
+            raise damaged(path, "holds queries z_q that are not of length 1")
         lengths = np.linalg.norm(pairs.targets, axis=-1)  # (q, F, L)
         unfit = ~(np.abs(lengths - 1) < 1e-3) & (np.arange(lengths.shape[1]) < pairs.counts[:, None])[..., None]
         if unfit.any():

@@ -59,13 +59,13 @@ class Watch(TrainerCallback):
 
 
 class Look(TrainerCallback):
-    """Calls ``look(step)`` after every `every` updates."""
+    """Calls ``look(step)`` after every `every` updates, and after the last."""
 
     def __init__(self, look: Callable[[int], None], every: int):
         self.look, self.every = look, every
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        if state.global_step % self.every == 0:
+        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
             self.look(state.global_step)
 
 

@@ -23,7 +23,8 @@ SCORES = {"oar": ("alignment", "diversity", "quality"), "wscr": ("recall",)}
 
 
 class Record(NamedTuple):
-    """What was recorded of a run: `manifest` and `claims` as in its JSON files, `metrics` as in metrics.csv."""
+    """What was recorded of a run: `manifest` and `claims` as in its JSON files, `metrics` as in metrics.csv, or over
+    all seeds as in seeds_metrics.csv, where that is."""
 
     manifest: dict
     claims: list[dict]
@@ -35,7 +36,8 @@ def read_record(folder: Path) -> Record:
     if not (folder / "manifest.json").is_file():
         raise ValueError(f"{folder} holds no record (no manifest.json); name a folder such as results/cpu/sample")
     manifest, claims = (read(folder / f"{name}.json", _json) for name in ("manifest", "claims"))
-    return Record(manifest, claims, read(folder / "metrics.csv", pd.read_csv))
+    name = "seeds_metrics.csv" if "seeds" in manifest else "metrics.csv"
+    return Record(manifest, claims, read(folder / name, pd.read_csv))
 
 
 def written(facts: Mapping[str, object], record: Record | None = None) -> str:
@@ -56,8 +58,10 @@ def written(facts: Mapping[str, object], record: Record | None = None) -> str:
 
 def _scored(record: Record) -> list[str]:
     manifest = record.manifest
-    run = f"profile {manifest['profile']}, data {manifest['label']}, seeds {', '.join(map(str, manifest['seeds']))}"
-    commit = manifest["stages"]["05_evaluation"]["commit"]
+    stage = manifest["stages"]["05_evaluation"]
+    seeds = ", ".join(map(str, manifest.get("seeds", [stage["seed"]])))
+    run = f"profile {manifest['profile']}, data {manifest['label']}, seeds {seeds}"
+    commit = f", commit {stage['commit'][:12]}" if stage["commit"] else ""
     rows = []
     groups: Any = record.metrics.groupby(["task", "method"], sort=False)
     for (task, method), own in groups:
@@ -67,7 +71,7 @@ def _scored(record: Record) -> list[str]:
     held = [(claim["id"], claim["claim"], claim["ours"], claim["verdict"]) for claim in record.claims]
     return [
         "## How it scored",
-        f"Recorded by {run}, commit {commit[:12]}; test queries, 95 % intervals, k different results per query.",
+        f"Recorded by {run}{commit}; test queries, 95 % intervals, k different results per query.",
         _table(("task", "method", "score", "value", "n"), rows),
         "## Which claims held",
         _table(("", "claim", "measured", "verdict"), held),

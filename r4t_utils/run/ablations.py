@@ -29,12 +29,13 @@ BEST_OF = "best of N"
 FOLDER, TRIALS = "ablations", "trials"
 
 
-def trials(runs: Sequence[Run]) -> dict[Path, tuple[str, Run]]:
-    """Every trial: the file that it fills, named after all that it is made from, its name (a variant or `BEST_OF`), and
-    a run with its settings."""
+def trials(runs: Sequence[Run]) -> dict[Path, tuple[list[str], Run]]:
+    """Every trial: the file that it fills, named after all that it is made from; its names (variants, several where a
+    profile makes them the same, or `BEST_OF`); and a run with its settings."""
     from r4t_utils.evaluation.variants import STEPS, VARIANTS
 
-    code, found = module_hash("r4t_utils.evaluation.trials"), {}
+    code = module_hash("r4t_utils.evaluation.trials")
+    found: dict[Path, tuple[list[str], Run]] = {}
     for run in runs:  # seed by seed, so that a run that is stopped leaves whole seeds
         for name in (*VARIANTS, BEST_OF):
             varied = run
@@ -46,7 +47,7 @@ def trials(runs: Sequence[Run]) -> dict[Path, tuple[str, Run]]:
             rests_on = {stage: (manifest.read(run.folder(stage)) or {}).get("digest") for stage in NEEDED}
             facts = [name == BEST_OF, run.seed, varied.settings.model_dump(mode="json"), rests_on, code]
             key = files.text_hash(files.to_json(facts))
-            found[run.ablations / TRIALS / f"{key[:16]}.parquet"] = name, varied
+            found.setdefault(run.ablations / TRIALS / f"{key[:16]}.parquet", ([], varied))[0].append(name)
     return found
 
 
@@ -82,12 +83,13 @@ def ablate(runs: Sequence[Run]) -> int:
     print(f"{len(todo)} trials, of which {len(missing)} are to be made", flush=True)
     labels = {}
     for i, file in enumerate(missing, 1):
-        name, run = todo[file]
-        labels[f"[{i}/{len(missing)}] {name}, seed {run.seed}"] = file
+        names, run = todo[file]
+        labels[f"[{i}/{len(missing)}] {names[0]}, seed {run.seed}"] = file
 
     def make(label: str) -> None:
         print(label, file=sys.stderr, flush=True)  # what goes to stdout is shown in the end
-        fill(labels[label], *todo[labels[label]])
+        names, run = todo[labels[label]]
+        fill(labels[label], names[0], run)
 
     if missing:
         side_by_side(make, labels, AT_ONCE)
@@ -96,7 +98,7 @@ def ablate(runs: Sequence[Run]) -> int:
     return 0
 
 
-def gather(runs: Sequence[Run], made: dict[Path, tuple[str, Run]]) -> None:
+def gather(runs: Sequence[Run], made: dict[Path, tuple[list[str], Run]]) -> None:
     """Writes the tables, figures and manifest from what the trials of these runs saw, and prints the claims."""
     import pandas as pd
 
@@ -104,8 +106,9 @@ def gather(runs: Sequence[Run], made: dict[Path, tuple[str, Run]]) -> None:
     from r4t_utils.evaluation.claims import ABLATED
 
     run = runs[0]
-    parts = [pd.read_parquet(file).assign(variant=name) for file, (name, _) in made.items()]
-    seconds = sum(part.pop("took").iloc[0] for part in parts) / AT_ONCE
+    kept = {file: pd.read_parquet(file) for file in made}
+    seconds = sum(part.pop("took").iloc[0] for part in kept.values()) / AT_ONCE
+    parts = [kept[file].assign(variant=name) for file, (names, _) in made.items() for name in names]
     seen = pd.concat([part for part in parts if "step" in part], ignore_index=True)
     chosen = pd.concat([part for part in parts if "step" not in part], ignore_index=True)
     measured = verdicts.measure(variants.scores(seen), run.settings.evaluation.bootstrap, 0, (ABLATED,))
@@ -117,12 +120,17 @@ def gather(runs: Sequence[Run], made: dict[Path, tuple[str, Run]]) -> None:
         files.write_text(run.ablations / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     for name in ("ablations", "best_of"):
         drawing.draw(name, run.ablations)
-    facts = {"trials": sorted(file.name for file in made), "seeds": [run.seed for run in runs]}
+    facts = {"trials": sorted(file.name for file in made), "seeds": [run.seed for run in runs], "code": _told_by()}
     facts |= manifest.provenance() | {"seconds": round(float(seconds))}
     facts |= {"variants": {name: variant.overrides for name, variant in variants.VARIANTS.items()}}
     files.write_text(run.ablations / manifest.FILE, files.to_json(facts))
     for row in table:
         print(f"{row['id']} {row['verdict']}: {row['claim']} {row['ours']}")
+
+
+def _told_by() -> str:
+    """Hash of the code that makes tables and claims of the trials."""
+    return files.text_hash(module_hash("r4t_utils.evaluation.variants") + module_hash("r4t_utils.evaluation.verdicts"))
 
 
 def outdated(run: Run) -> str:
@@ -134,7 +142,7 @@ def outdated(run: Run) -> str:
     except (OSError, ValueError):
         return "it was not finished"
     wanted = trials([replace(run, seed=seed) for seed in facts["seeds"]])
-    same = {file.name for file in wanted} == set(facts["trials"])
+    same = {file.name for file in wanted} == set(facts["trials"]) and facts.get("code") == _told_by()
     return "" if same else "its settings, its code or the runs that it rests on have changed"
 
 

@@ -54,6 +54,9 @@ def _modules(names: set[str]) -> dict[str, list]:
 def _understood(source: str) -> tuple[list, set[str]]:
     """What counts of a source, and the modules that it imports; worked out once, since every stage asks for most."""
     tree = _parsed(source)
+    if tree is None:  # no Python: every character counts, and what its lines import
+        named = re.findall(r"(?m)^\s*(?:from|import)\s+([\w.]+)", source)
+        return [source], _imports(ast.parse("\n".join(f"import {name}" for name in named)))
     return _shape(tree), _imports(tree)
 
 
@@ -67,12 +70,12 @@ def _shape(node: Any) -> Any:
     return [type(node).__name__, fields]
 
 
-def _parsed(source: str) -> ast.Module:
-    """The syntax tree without docstrings."""
+def _parsed(source: str) -> ast.Module | None:
+    """The syntax tree without docstrings; None for what is no Python."""
     try:
         tree = ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source))
     except SyntaxError:
-        return ast.Module(body=[ast.Expr(ast.Constant(source))], type_ignores=[])
+        return None
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body.pop(0)

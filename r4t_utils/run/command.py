@@ -52,7 +52,11 @@ def outdated(stage: str, run: Run) -> str:
     """Why a stage must be run, in words; "" if its artifact and its executed notebook are up to date."""
     if reason := stale(stage, run):
         return reason
-    return "" if notebooks.was_run(run.executed(stage)) else "its executed notebook is missing"
+    if not notebooks.was_run(run.executed(stage)):
+        return "its executed notebook is missing"
+    made, told = manifest.read(run.folder(stage)) or {}, manifest.told(run.results).get(stage)
+    same = told is not None and manifest.state(told) == manifest.state(made)
+    return "" if same else "its executed notebook is of another run"
 
 
 def require_fresh(run: Run, stages: Sequence[str] = ()) -> dict[str, dict]:

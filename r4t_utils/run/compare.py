@@ -10,18 +10,18 @@ import sys
 from collections.abc import Sequence
 
 from r4t_utils.evaluation import verdicts
-from r4t_utils.run import command, paths, seeds
+from r4t_utils.run import ablations, command, paths, seeds
 from r4t_utils.run.run import Run
 from r4t_utils.run.stage import ArtifactError
 
 
 def lines(fresh: Sequence[dict], recorded: Sequence[dict]) -> list[tuple[bool, str]]:
-    """(agrees, a line) for every claim that one of the two tables has; one that was never tested has none."""
+    """(agrees, a line) for every claim that one of the two tables has; one that either side never tested has none."""
     ours, theirs = ({row["id"]: row for row in table} for table in (fresh, recorded))
     found = []
     for name in dict.fromkeys([*theirs, *ours]):
         pair = [side.get(name, {"alone": "not there", "ours": "", "seeds": 0}) for side in (ours, theirs)]
-        if {row["alone"] for row in pair} <= {verdicts.UNTESTED, "not there"}:
+        if verdicts.UNTESTED in {row["alone"] for row in pair}:
             continue
         agrees = pair[0]["alone"] == pair[1]["alone"]
         here, there = (f"{row['alone']} ({row['seeds']} seeds: {row['ours']})" for row in pair)
@@ -37,8 +37,10 @@ def compare(run: Run) -> int:
         remedy = f"run `{run.command('reproduce')}` and `{run.command('record')}`, or get the recorded results"
         raise ArtifactError(f"{where}; {remedy}")
     command.require_fresh(run)
-    fresh = verdicts.read(run.seeds if not seeds.outdated(run) else run.results)
-    found = lines(fresh, recorded)
+    fresh = {row["id"]: row for row in verdicts.read(run.seeds if not seeds.outdated(run) else run.results)}
+    if not ablations.outdated(run):
+        fresh |= {row["id"]: row for row in verdicts.read(run.ablations)}
+    found = lines([*fresh.values()], recorded)
     for _, line in found:
         print(line)
     agreeing = sum(agrees for agrees, _ in found)

@@ -29,6 +29,11 @@ def digest(manifest: dict) -> str:
     return text_hash(to_json({key: manifest[key] for key in IDENTITY}))
 
 
+def state(manifest: dict) -> str:
+    """The artifact with all that its reader sees: its digest, its results, and the code that made them."""
+    return text_hash(to_json({key: manifest[key] for key in ("digest", "results", "code")}))
+
+
 def read(folder: Path) -> dict | None:
     """The manifest of a finished stage; None where there is none or it cannot be read."""
     try:
@@ -37,6 +42,14 @@ def read(folder: Path) -> dict | None:
         return manifest if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def told(results: Path) -> dict[str, dict]:
+    """What the manifest of a folder of results says of each stage; {} where there is none or it cannot be read."""
+    try:
+        return json.loads((results / FILE).read_text(encoding="utf-8"))["stages"]
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def damage(folder: Path, manifest: dict) -> str:

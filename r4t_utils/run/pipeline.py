@@ -5,7 +5,6 @@
 Exit status: 0 done or nothing to do, 1 a notebook failed, 2 bad input (nothing was started), 130 interrupted.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,10 +118,7 @@ def _record(run: Run, stage: str, seconds: float, peak: float) -> None:
     this one say so.
     """
     path = run.results / manifest.FILE
-    try:
-        stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
-    except (OSError, ValueError, KeyError):
-        stages = {}
+    stages = manifest.told(run.results)
     made = manifest.read(run.folder(stage)) or {}
     cost = {"seconds": round(seconds, 1), "peak_memory_mb": round(peak)}
     stages[stage] = {key: made[key] for key in TOLD} | cost

@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from r4t_utils.run import command, files, manifest, paths, pipeline
+from r4t_utils.run.code import module_hash
 from r4t_utils.run.run import Run
 from r4t_utils.run.stage import ArtifactError, require_writable
 from r4t_utils.settings import SettingsError
 
 SCORED, TIMED = "05_evaluation", "06_latency_study"
 SCORES, LATENCY = "scores.parquet", "latency.csv"
+JUDGED_BY = "r4t_utils.evaluation.verdicts"
 BATCH = 64  # at which C9 is read, or the largest measured below it
 
 
@@ -45,7 +47,7 @@ def gather(runs: Sequence[Run]) -> list[dict]:
 
     from r4t_utils.evaluation import verdicts
 
-    made = {str(run.seed): _digests(run) for run in runs}
+    made = {str(run.seed): _states(run) for run in runs}
     scores, timed = pd.concat([_scores(run) for run in runs], ignore_index=True), {}
     for run in runs:
         timed[run.seed] = pd.read_csv(run.results / LATENCY)
@@ -59,13 +61,14 @@ def gather(runs: Sequence[Run]) -> list[dict]:
     for name, frame in (("seeds", each), ("seeds_metrics", metrics)):
         files.write_text(work / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     facts = {"overrides": first.overrides, "seeds": made, "machines": {str(run.seed): _machine(run) for run in runs}}
+    facts["code"] = module_hash(JUDGED_BY)
     files.write_text(work / manifest.FILE, files.to_json(facts))
     files.replace({first.seeds: work})
     return table
 
 
-def _digests(run: Run) -> dict[str, str]:
-    return {stage: facts["digest"] for stage, facts in command.require_fresh(run).items()}
+def _states(run: Run) -> dict[str, str]:
+    return {stage: manifest.state(facts) for stage, facts in command.require_fresh(run).items()}
 
 
 def _machine(run: Run) -> dict[str, str | None]:
@@ -101,10 +104,12 @@ def outdated(run: Run) -> str:
         return f"it was made with SET={facts['overrides']!r}"
     if str(run.seed) not in facts["seeds"]:
         return f"it leaves out seed {run.seed}"
-    for seed, digests in facts["seeds"].items():
-        for stage, digest in digests.items():
+    if facts.get("code") != module_hash(JUDGED_BY):
+        return "the code that judges the claims has changed"
+    for seed, states in facts["seeds"].items():
+        for stage, state in states.items():
             now = manifest.read(replace(run, seed=int(seed)).folder(stage))
-            if now is None or now["digest"] != digest:
+            if now is None or manifest.state(now) != state:
                 return f"{stage} of seed {seed} has changed since"
     return ""
 

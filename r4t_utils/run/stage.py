@@ -1,5 +1,6 @@
 """Stages and what they hand on. A notebook opens with `begin(...)`, which checks everything before any work,
-and closes with `finish(...)`, which publishes its folder in one rename; an interrupted run changes nothing.
+and closes with `finish(...)`, which publishes results and then its folder in one rename: an interrupted run leaves the
+artifact as it was, and a stage whose results are not its artifact's is not fresh.
 
 A stage is fresh when the settings that it declares, seed, inputs, code and files have the hashes that its manifest
 recorded; timestamps play no part. It can read no other setting, so freshness cannot be wrong.
@@ -125,7 +126,7 @@ def stale(stage: str, run: Run) -> str:
             return f"{need} is missing"
     if made["data"] != _data(stage, run):
         return "the data folder has changed"
-    if made["code"] != code_hash(paths.notebook(stage)):
+    if made["code"] != _code(stage):
         return "its code has changed"
     for name, was in made["results"].items():
         path = run.results / name
@@ -153,6 +154,13 @@ def require_writable(run: Run) -> None:
         raise ArtifactError(f"{reason}; give write permission, or name another folder in $R4T_ARTIFACTS")
 
 
+def _code(stage: str) -> str:
+    """Hash of a notebook's code, and of the paper's values of what it declares: it shows them, and may compute with
+    them."""
+    paper = declared_dict(profiles.load("paper"), stage)
+    return files.text_hash(code_hash(paths.notebook(stage)) + files.to_json(paper))
+
+
 def _data(stage: str, run: Run) -> str:
     """Hash of the data files at the top of the data folder for the stage that reads it; "" without a folder."""
     if STAGES[stage].needs or run.data_dir is None:
@@ -175,7 +183,7 @@ def begin(stage: str, *, profile: str, dataset: str, data_dir: str = "", seed: i
         raise SettingsError(f"stage {stage!r} is not known; the stages are {', '.join(STAGES)}")
     run = Run.checked(profile, dataset, data_dir, seed, overrides)
     require_inputs(stage, run)
-    data, code = _data(stage, run), code_hash(paths.notebook(stage))
+    data, code = _data(stage, run), _code(stage)
     require_writable(run)
     sweep(stage, run)
     fix_threads()

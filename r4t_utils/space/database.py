@@ -43,11 +43,12 @@ class Database:
         items = sentence(corpus.items["title"].tolist(), label="encode items")
         contents = collection_embeddings(items, corpus.collections["items"].tolist())
         named = items[np.random.default_rng(seed).permutation(len(items))[: 2 * len(contents)]]
-        titles, asked = (
+        taught = [
             (sentence(kind.texts), np.stack([sentence(content).mean(0) for content in kind.contents]))
             for kind in taught_pairs(corpus)
-        )
-        encoder = fit_heads(sentence, [titles, (named, named), asked], settings, seed)
+            if kind.texts
+        ]
+        encoder = fit_heads(sentence, [(named, named), *taught], settings, seed)
         return cls(corpus, encoder, *(Index(encoder.content(each), encoder.space) for each in (contents, items)))
 
     def save(self, folder: Path) -> None:

@@ -42,7 +42,8 @@ def taught_titles(corpus: Corpus) -> np.ndarray:
 def taught_pairs(corpus: Corpus) -> list[Pairs]:
     """What may be learnt from: titles of `taught_titles` with their items, and training queries of WSCR with theirs.
 
-    No validation or test query is among the texts, nor is an outfit that one was written for among the contents.
+    No text is near to a validation or test query of either task, nor is an outfit that one was written for among the
+    contents.
     """
     items = corpus.items["title"].tolist()
     outfits, asked = corpus.collections.iloc[taught_titles(corpus)], corpus.queries("wscr", "train")

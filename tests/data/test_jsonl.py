@@ -10,6 +10,8 @@ from r4t_utils.data import jsonl, sources
 from r4t_utils.data.corpus import Corpus
 from r4t_utils.data.polyvore import DataError
 
+NINE = {f"q{i}" for i in range(9)}
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -35,6 +37,14 @@ def test_the_example_is_read_whole(folder):
     for row in corpus.wscr.itertuples():
         mine = corpus.qrels.loc[corpus.qrels["query"] == row.id, "content"]
         assert list(row.items) == given.get(row.id, sorted(set(mine)))  # a given set goes before labels
+
+
+def test_too_few_queries_are_named_before_any_notebook(folder):
+    edit(folder, "queries.jsonl", lambda lines: lines[:9])
+    edit(folder, "sets.jsonl", lambda lines: [line for line in lines if json.loads(line)["query"] in NINE])
+    edit(folder, "qrels.txt", lambda lines: [line for line in lines if line.split()[0] in NINE])
+    with pytest.raises(DataError, match=r"data folder .*my recipes: .* leaves the .* split of .* 8:1:1 split needs"):
+        sources.label("jsonl", folder, 10)
 
 
 def test_splits_are_811_and_keep_groups_together(folder):

@@ -48,6 +48,15 @@ def test_groups_are_the_components_of_near_duplicates(texts, threshold, keyed, r
     assert list(dict.fromkeys(found.tolist())) == list(range(found.max() + 1))  # numbered as they appear
 
 
+@settings(deadline=None)
+@given(queries, queries, st.sampled_from([0.5, 0.8, 1.0]))
+def test_near_to_is_what_would_be_one_group(texts, others, threshold):
+    found = splits.near_to(texts, others, threshold)
+    for text, near in zip(texts, found):
+        assert near == any(brute_force([text, other], [], threshold) == [0, 0] for other in others)
+    assert not splits.near_to(texts, []).any() and len(splits.near_to([], others)) == 0
+
+
 def test_groups_chain_through_a_third_query():
     five, six, seven = "a1 b1 c1 d1 e1", "a1 b1 c1 d1 e1 f1", "a1 b1 c1 d1 e1 f1 g1"
     assert len(set(near_duplicate_groups([five, seven]))) == 2  # 5 of 7

@@ -128,6 +128,12 @@ def test_grids_fall_from_the_top_to_the_end(steps, rho):
     assert sigmas[0].item() == pytest.approx(7.04) and sigmas[-1].item() == pytest.approx(0.00088)
 
 
+def test_no_grid_falls_below_what_training_visits():
+    schedule = TangentSchedule(sigma_min=5e-3)
+    assert schedule.grid(30).min().item() == pytest.approx(5e-3)
+    assert schedule.grid(30, end=8.8e-3, rho=math.inf).min().item() == pytest.approx(8.8e-3)
+
+
 @pytest.mark.parametrize(
     "arguments, named",
     [({"steps": 0}, "steps=0"), ({"steps": 4, "end": 8.0}, "end=8.0"), ({"steps": 4, "rho": 0.5}, "rho=0.5")],

@@ -146,6 +146,13 @@ def test_credit_differs_from_the_gain_by_a_constant():
     np.testing.assert_allclose(given.credit[0], gain - gain.mean(), atol=1e-9)
 
 
+def test_two_sub_queries_that_say_the_same_are_worth_the_same():
+    given = reward(credit="sub_query")
+    given([frame(["red hat", "red hat", "city bag"])], ["hat"])
+    first, second, third = given.credit[0]
+    assert first == pytest.approx(second) and third > first
+
+
 def test_standardised_terms_are_for_training_and_keep_the_scale_of_no_term():
     texts = [GOOD, frame(["red hat", "blue hat", "boho hat"]), frame(["zz", "yy", "xx"]), FAULTY[0]]
     given, total = reward(terms="standardised"), reward().score

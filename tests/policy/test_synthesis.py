@@ -73,6 +73,25 @@ def test_saved_targets_that_are_no_directions_are_named(tmp_path, wrong, shown):
         Pairs.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change, fault",
+    [
+        (lambda a: a | {"targets": a["targets"][1:]}, r"which must be \(q, d\), \(q, F, L, d\) and \(q,\)"),
+        (lambda a: a | {"counts": a["counts"][1:]}, r"counts \(1,\), which must be"),
+        (lambda a: a | {"targets": a["targets"][..., 1:]}, "which must be"),
+        (lambda a: a | {"counts": a["counts"] + 9}, r"which must be 1\.\."),
+        (lambda a: a | {"z_q": a["z_q"] * np.nan}, "queries z_q that are not of length 1"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path, change, fault):
+    pairs, _ = synthesised("wscr", 3, DRAWN)
+    arrays = {name: getattr(pairs, name) for name in ("z_q", "targets", "counts")}
+    made = {name: np.ascontiguousarray(array) for name, array in change(arrays).items()}
+    save_file(made, tmp_path / "pairs.safetensors")
+    with pytest.raises(ValueError, match=f"pairs.safetensors holds .*{fault}"):
+        Pairs.load(tmp_path)
+
+
 def test_a_file_of_other_arrays_is_named(tmp_path):
     save_file({"z_q": np.zeros((2, 4), np.float32)}, tmp_path / "pairs.safetensors")
     with pytest.raises(ValueError, match="pairs.safetensors holds z_q in place of z_q, targets and counts"):

@@ -272,6 +272,21 @@ def test_new_contents_are_found_without_training_and_removed_ones_never():
 # Saving and sharing
 
 
+def test_the_card_of_a_record_of_one_seed_names_it(saved, tmp_path):
+    manifest = json.loads((RECORD / "manifest.json").read_text())
+    manifest["stages"]["05_evaluation"] |= {"seed": 7, "commit": None}
+    del manifest["seeds"]
+    (tmp_path / "record").mkdir()
+    for name in ("claims.json", "metrics.csv"):
+        shutil.copyfile(RECORD / name, tmp_path / "record" / name)
+    (tmp_path / "record" / "manifest.json").write_text(json.dumps(manifest))
+    FanoutRetriever.from_pretrained(saved).save_pretrained(tmp_path / "scored", record=tmp_path / "record")
+    scored = (tmp_path / "scored" / "README.md").read_text()
+    assert "seeds 7; test queries" in scored and "commit" not in scored
+    row = pd.read_csv(RECORD / "metrics.csv").query("method == 'R4T-Diffusion' and metric == 'quality'").iloc[0]
+    assert f"| quality | {row['mean']:.1f} [{row.low:.1f}, {row.high:.1f}] | {row.n} |" in scored
+
+
 def test_the_card_says_what_the_retriever_is_and_how_its_run_scored(retriever, saved, tmp_path):
     plain = (saved / "README.md").read_text()
     assert plain.startswith("---\nlibrary_name: r4t_utils") and "over 30 contents" in plain and "held" not in plain
@@ -279,7 +294,7 @@ def test_the_card_says_what_the_retriever_is_and_how_its_run_scored(retriever, s
     copied.save_pretrained(tmp_path / "scored", record=RECORD)
     scored = (tmp_path / "scored" / "README.md").read_text()
     claims = json.loads((RECORD / "claims.json").read_text())
-    metrics = pd.read_csv(RECORD / "metrics.csv")
+    metrics = pd.read_csv(RECORD / "seeds_metrics.csv")  # of the seeds that the card names
     row = metrics[(metrics.task == "oar") & (metrics.method == "R4T-Diffusion") & (metrics.metric == "quality")].iloc[0]
     assert f"| oar | R4T-Diffusion | quality | {row['mean']:.1f} [{row.low:.1f}, {row.high:.1f}] | {row.n} |" in scored
     assert all(f"| {claim['id']} | {claim['claim']} |" in scored for claim in claims)

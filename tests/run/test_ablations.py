@@ -87,10 +87,25 @@ def test_a_trial_s_name_is_all_that_it_rests_on(toy_trials, monkeypatch):
         changed.setattr(ablations, "module_hash", lambda name: "other code")
         assert first.keys().isdisjoint(ablations.trials([Run.checked()]))
         assert "its code or the runs that it rests on have changed" in ablations.outdated(Run.checked())
-    longest = {name: given.settings.rl.steps for name, given in first.values()}
+    longest = {name: given.settings.rl.steps for names, given in first.values() for name in names}
     assert longest[claims.GROUNDED] == variants.STEPS < longest["2:2.5:5.5, guarded, three times the samples"]
     smoke = {given.settings.rl.steps for _, given in ablations.trials([Run.checked("smoke")]).values()}
     assert max(smoke) <= 2 * Run.checked("smoke").settings.rl.steps < variants.STEPS
+
+
+@pytest.mark.parametrize("profile", ["smoke", "cpu", "lm", "gpu", "paper"])
+def test_no_profile_loses_a_variant(folders, profile):
+    """Variants that a profile makes the same are one trial, whose numbers stand for both."""
+    named = [name for names, _ in ablations.trials([Run.checked(profile)]).values() for name in names]
+    assert sorted(named) == sorted([*variants.VARIANTS, ablations.BEST_OF])
+
+
+def test_variants_that_are_the_same_are_made_once_and_told_of_both(toy_trials, monkeypatch):
+    monkeypatch.setitem(variants.VARIANTS, "twin", variants.VARIANTS[claims.EVEN])
+    assert run("--seeds", "0") == 0
+    assert len(toy_trials) == len(variants.VARIANTS) - 1
+    told = (Run.checked().ablations / "ablations.csv").read_text()
+    assert ",twin,0,0," in told and f",{claims.EVEN},0,0," in told
 
 
 def test_they_are_recorded_without_their_trials_and_told_where_a_notebook_marks_a_place(toy_trials, capsys):

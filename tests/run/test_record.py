@@ -191,6 +191,28 @@ def test_a_table_over_seeds_that_have_changed_is_not_recorded(ran, monkeypatch, 
     assert together(monkeypatch, 0, 1) == 0 and record.main([]) == 0
 
 
+def test_a_table_over_seeds_knows_results_and_the_code_that_judges(ran, monkeypatch):
+    """A stage may change what it shows and leave its files as they were, and so may the code of the verdicts."""
+    assert together(monkeypatch, 0, 1) == 0 and not seeds.outdated(Run.checked())
+    with monkeypatch.context() as changed:
+        changed.setattr(seeds, "module_hash", lambda name: "other code")
+        assert seeds.outdated(Run.checked()) == "the code that judges the claims has changed"
+    toys.save(ran / "notebooks", SCORED, WRITE_CLAIMS.replace("+1", "+2"))
+    before = manifest.read(Run.checked().folder(SCORED))["digest"]
+    assert pipeline.main([]) == 0 and manifest.read(Run.checked().folder(SCORED))["digest"] == before
+    assert seeds.outdated(Run.checked()) == f"{SCORED} of seed 0 has changed since"
+
+
+def test_outputs_of_another_run_are_not_recorded(ran, capsys):
+    """A stage that was run by hand since leaves an executed notebook that shows something else."""
+    toys.save(ran / "notebooks", SCORED, WRITE_CLAIMS.replace("+1", "+2"))
+    shown = Run.checked().executed(SCORED).read_bytes()
+    toys.run_in_process(SCORED, Run.checked())
+    Run.checked().executed(SCORED).write_bytes(shown)
+    assert "its executed notebook is of another run" in refused(ran, record.main, capsys)
+    assert pipeline.main([]) == 0 and record.main([]) == 0
+
+
 def test_compare_says_what_to_run_first(ran, capsys):
     err = refused(ran, compare.main, capsys)
     assert "no claims" in err and "make reproduce" in err and "make record" in err
@@ -213,3 +235,16 @@ def test_a_claim_that_only_one_side_has_differs_and_untested_ones_do_not_count()
     assert [agrees for agrees, _ in compare.lines(rows, rows)] == [True]
     ((agrees, line),) = compare.lines(rows, rows[1:])
     assert not agrees and "recorded: not there" in line
+    tested = ROW | {"id": "C7", "alone": "holds"}
+    assert len(compare.lines(rows, [ROW, tested])) == 1 and len(compare.lines([ROW, tested], [ROW, tested])) == 2
+
+
+def test_compare_takes_in_the_claims_of_ablations(ran, monkeypatch, capsys):
+    assert record.main([]) == 0
+    for folder in (Run.checked().ablations, Run.checked().recorded / "ablations"):
+        files.write_text(folder / "claims.json", files.to_json([ROW | {"id": "C7"}]))
+    monkeypatch.setattr(compare.ablations, "outdated", lambda run: "")
+    assert compare.main([]) == 0
+    assert "C7 agrees: holds" in capsys.readouterr().out
+    monkeypatch.setattr(compare.ablations, "outdated", lambda run: "it was not finished")
+    assert compare.main([]) == 1

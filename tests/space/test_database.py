@@ -1,5 +1,7 @@
 """The stored database: what comes back, how many candidates fit, and vectors that fit nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from r4t_utils.data.corpus import Corpus
+from r4t_utils.run import profiles
 from r4t_utils.space import encoder as encoders
 from r4t_utils.space.database import Database
 from r4t_utils.space.encoder import DualEncoder, unit
@@ -53,3 +56,27 @@ def test_vectors_that_fit_neither_corpus_nor_encoder_are_named(folder):
         ValueError, match=r"vectors.safetensors has items \(25, 8\).*corpus/ with encoder/ asks for \(26, 8\)"
     ):
         Database.load(folder)
+
+
+class Hashed:
+    """A sentence encoder that knows texts by their bytes alone."""
+
+    width = 384
+    tuned = 0
+
+    def __call__(self, texts, label=""):
+        rows = [np.random.default_rng([*text.encode()]).standard_normal(384) for text in texts]
+        return np.stack(rows).astype(np.float32)
+
+
+def test_a_corpus_whose_titles_may_not_teach_is_built_on_what_may():
+    """Titles with a digit teach nothing; the names of items still do."""
+    items = pd.DataFrame({"title": [f"model {i}" for i in range(60)], "category": "x"})
+    collections = pd.DataFrame({"title": items.title, "items": [[i] for i in range(60)]})
+    asked = [f"request {word}" for word in ("red", "blue", "green", "plain", "wide")]
+    queries = pd.DataFrame({"query": asked, "family": "x", "group": range(5), "items": [[i] for i in range(5)]})
+    queries["split"] = ["train", "train", "train", "validation", "test"]
+    corpus, settings = Corpus("toy", items, collections, queries, queries), profiles.load("smoke", "").encoder
+    for kept in (queries, queries[queries.split != "train"]):
+        database = Database.build(replace(corpus, wscr=kept), Hashed(), settings, 0)
+        assert np.isfinite(database.collections.vectors).all() and len(database.items) == 60

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from r4t_utils.data import sample
+from r4t_utils.data.splits import near_to
 from r4t_utils.run import profiles
 from r4t_utils.space import finetune as finetuning
 from r4t_utils.space.encoder import DualEncoder, SentenceEncoder
@@ -138,7 +139,8 @@ def test_nothing_held_out_is_taught():
     texts = {frozenset(corpus.items.title.iloc[list(ids)]) for ids in corpus.collections["items"].iloc[held.collection]}
     assert first not in titles.texts
     assert not texts & {frozenset(content) for content in titles.contents}
-    assert queries.texts == corpus.queries("wscr", "train")["query"].tolist()
-    assert not set(held["query"]) & {*titles.texts, *queries.texts}
+    assert queries.texts == replace(corpus, oar=asked).queries("wscr", "train")["query"].tolist()
+    unseen = [query for table in (asked, corpus.wscr) for query in table.loc[table.split != "train", "query"]]
+    assert not near_to([*titles.texts, *queries.texts], unseen).any()
     assert len(titles.texts) == len(taught_titles(replace(corpus, oar=asked))) > 100
     assert not any(character.isdigit() for text in titles.texts for character in text)
