@@ -57,8 +57,8 @@ def hero(frame: pd.DataFrame) -> Figure:
         for row in shown.loc[shown.method == method].itertuples():
             y = 0.5 + 0.25 * row.rank
             mark, colour = MARKS[row.on_topic]
-            size = max(5.5, min(7, 250 / len(row.asked)))  # so that the text is no wider than its column
-            ax.text(x, y, _lines(row.asked, 45, 2), fontsize=size, color=PALETTE[0], va="center", linespacing=1)
+            size = max(5.5, min(7, 225 / len(row.asked)))  # so that the text is no wider than its column
+            ax.text(x, y, _lines(row.asked, 40, 2), fontsize=size, color=PALETTE[0], va="center", linespacing=1)
             if row.pieces:
                 _pieces(ax, x + 1.9, y - 0.1, 0.19, row.pieces, 7, 1)
             else:
