@@ -90,13 +90,13 @@ def _ablations_row(facts: Mapping, where: str, given: str) -> str:
     seeds = facts["seeds"]
     minutes = f"{facts['seconds'] / 60 / len(seeds):.1f}" if "seconds" in facts else "–"
     command = f'make ablations{given} SEEDS="{" ".join(map(str, seeds))}"'
-    cells = where, f"`{command}`", str(len(seeds)), _machine(facts), _short(facts.get("commit") or "–"), minutes
+    cells = where, f"`{command}`", str(len(seeds)), _machine(facts), _short(facts.get("commit")), minutes
     return f"| {' | '.join(cells)} |"
 
 
-def _short(commit: str) -> str:
-    """Seven digits, and the + of changes that were not committed."""
-    return commit[:7] + "+" * commit.endswith("+")
+def _short(commit: str | None) -> str:
+    """Seven digits, and the + of changes that were not committed; a dash where nothing is known."""
+    return commit[:7] + "+" * commit.endswith("+") if commit else "–"
 
 
 def _machine(facts: Mapping) -> str:

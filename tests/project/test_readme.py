@@ -109,6 +109,10 @@ def test_the_first_screen_is_short_and_every_link_leads_somewhere():
             assert link.startswith(("http", "mailto")) or (path.parent / link).exists(), f"{path.name}: {link}"
 
 
+def test_a_commit_says_whether_there_were_changes():
+    assert [readme._short(commit) for commit in ("c0ffee1234", "c0ffee1234+", None)] == ["c0ffee1", "c0ffee1+", "–"]
+
+
 def test_a_missing_block_is_an_error():
     with pytest.raises(ValueError, match="0 blocks named 'badges'"):
         readme.filled("no block here", COMMITTED)
