@@ -115,8 +115,16 @@ ABLATIONS = "`make ablations` trains the policies that it compares"
 KEEPS = 0.05  # ours: what a policy that trains stably may lose of the share of contents that differ
 HACKED = (
     Test(ABLATED, "contents", UNTUNED, GROUNDED, label="different contents lost by groundedness alone"),
-    Test(ABLATED, "contents", UNTUNED, GROUNDED_ALIGNED, label="by groundedness and alignment"),
-    Test(ABLATED, "contents", ALL_THREE, UNTUNED, threshold=-KEEPS, label="gained by all three", ours=True),
+    Test(ABLATED, "contents", UNTUNED, GROUNDED_ALIGNED, label="different contents lost by groundedness and alignment"),
+    Test(
+        ABLATED,
+        "contents",
+        ALL_THREE,
+        UNTUNED,
+        threshold=-KEEPS,
+        label="different contents gained by all three",
+        ours=True,
+    ),
     Test(
         ABLATED,
         "copies",

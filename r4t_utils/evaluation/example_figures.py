@@ -45,9 +45,9 @@ def _pieces(ax: Axes, x: float, y: float, width: float, pieces: str, columns: in
 
 
 def hero(frame: pd.DataFrame) -> Figure:
-    """One test request, the median of all by what R4T-FOLM gains on the plain query: ten sub-queries before tuning, on
-    the left, and after, on the right, each with what it finds first (an outfit's pieces in their colours, or a text)
-    and a mark: a tick where that is on topic, a cross where it is not."""
+    """One test request, the median by what R4T-FOLM gains on the plain query of those for which one of the two finds
+    anything: ten sub-queries before tuning, on the left, and after, on the right, each with what it finds first (an
+    outfit's pieces in their colours, or a text) and a mark: a tick where that is on topic, a cross where it is not."""
     shown = frame.loc[(frame.rule == "median") & (frame.view == "sub-queries")].fillna("")
     k = shown["rank"].max()
     figure, ax = _canvas(0.62 + 0.25 * k)
@@ -57,8 +57,8 @@ def hero(frame: pd.DataFrame) -> Figure:
         for row in shown.loc[shown.method == method].itertuples():
             y = 0.5 + 0.25 * row.rank
             mark, colour = MARKS[row.on_topic]
-            size = max(5.5, min(7, 250 / len(row.asked)))  # so that the text is no wider than its column
-            ax.text(x, y, _lines(row.asked, 45, 2), fontsize=size, color=PALETTE[0], va="center", linespacing=1)
+            size = max(5.5, min(7, 225 / len(row.asked)))  # so that the text is no wider than its column
+            ax.text(x, y, _lines(row.asked, 40, 2), fontsize=size, color=PALETTE[0], va="center", linespacing=1)
             if row.pieces:
                 _pieces(ax, x + 1.9, y - 0.1, 0.19, row.pieces, 7, 1)
             else:

@@ -71,7 +71,8 @@ def claims(rows: list[dict]) -> Figure:
             ends = (part[key] for key in ("mean", "low", "high", "threshold"))
             mean, low, high, threshold = (EDGE if end is None else min(scale * end, EDGE) for end in ends)
             look = VERDICTS.get(row["verdict"], VERDICTS["undecided"])
-            ax.errorbar(mean, i, xerr=[[mean - low], [high - mean]], markersize=5, capsize=2, linestyle="none", **look)
+            bars = [[mean - low], [high - mean]]
+            ax.errorbar(mean, i, xerr=bars, markersize=5, capsize=2, linestyle="none", zorder=4, **look)
             ax.plot([threshold] * 2, [i - 0.5, i + 0.5], color="0.45", linestyle=DASHED, linewidth=1, zorder=0)
             paper = paper_differences(test)
             ax.plot(paper, [i] * len(paper), color="0.1", marker="D", markersize=4, fillstyle="none", linestyle="none")
@@ -86,7 +87,8 @@ def claims(rows: list[dict]) -> Figure:
     looks.append(
         Line2D([], [], color="0.1", marker="D", markersize=4, fillstyle="none", linestyle="none", label="paper")
     )
-    figure.legend(handles=looks, loc="outside lower center", ncols=4, handletextpad=0.1)
+    looks.append(Line2D([], [], color="0.45", linestyle=DASHED, linewidth=1, label="to hold: right of it"))
+    figure.legend(handles=looks, loc="outside lower center", ncols=5, handletextpad=0.4)
     return figure
 
 
