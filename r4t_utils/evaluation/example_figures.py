@@ -45,9 +45,9 @@ def _pieces(ax: Axes, x: float, y: float, width: float, pieces: str, columns: in
 
 
 def hero(frame: pd.DataFrame) -> Figure:
-    """One test request, the median of all by what R4T-FOLM gains on the plain query: ten sub-queries before tuning, on
-    the left, and after, on the right, each with what it finds first (an outfit's pieces in their colours, or a text)
-    and a mark: a tick where that is on topic, a cross where it is not."""
+    """One test request, the median by what R4T-FOLM gains on the plain query of those for which one of the two finds
+    anything: ten sub-queries before tuning, on the left, and after, on the right, each with what it finds first (an
+    outfit's pieces in their colours, or a text) and a mark: a tick where that is on topic, a cross where it is not."""
     shown = frame.loc[(frame.rule == "median") & (frame.view == "sub-queries")].fillna("")
     k = shown["rank"].max()
     figure, ax = _canvas(0.62 + 0.25 * k)
