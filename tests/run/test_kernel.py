@@ -44,7 +44,7 @@ def test_two_notebooks_run_with_times_memory_and_clean_outputs(toy, capfd):
 
 def test_a_failure_keeps_the_earlier_run_and_shows_the_error(toy, capsys):
     for name in BOTH:
-        toys.run_in_process(name, Run.checked("smoke"))
+        pipeline._record(Run.checked("smoke"), name, *toys.run_in_process(name, Run.checked("smoke")))
     before = toys.contents(toy / "results", toy / "artifacts")
     toys.save(toy / "notebooks", FIRST, "stage.record('toy', {}); raise RuntimeError('first line\\nthe last line')")
     capsys.readouterr()
