@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from held_out import HeldOut
 
 from r4t_utils.evaluation import ladder
 from r4t_utils.evaluation.intervals import paired_difference
-from r4t_utils.evaluation.judges import judge, quality
+from r4t_utils.evaluation.judges import quality
 from r4t_utils.evaluation.maximisers import Terms, contents, maximise
 from r4t_utils.machine.device import fix_threads
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.set_reward import SetReward
-from r4t_utils.run import manifest, profiles
 from r4t_utils.settings import Settings
 from r4t_utils.space.database import Database
-from r4t_utils.space.encoder import SentenceEncoder, unit
+from r4t_utils.space.encoder import unit
 
 CANDIDATES = 400  # nearest contents of a query
 
@@ -55,16 +55,11 @@ def spreads(run: Path, database: Database, settings: Settings) -> np.ndarray:
 
 
 def main(run: Path) -> None:
-    facts = manifest.read(run / "02_rl_fanout")
-    if facts is None:
-        raise ValueError(f"{run}: notebook 02_rl_fanout left no manifest there; run it first")
-    settings = profiles.load(facts["profile"], facts["overrides"])
-    k, database = settings.folm.k, Database.load(run / "01_data_curation" / "database")
-    index, held = database.index("oar"), database.corpus.queries("oar", "validation")
+    of_run = HeldOut(run, "02_rl_fanout")
+    k, database, index, held, oracle = of_run.k, of_run.database, of_run.index, of_run.rows, of_run.judge
     held = held.iloc[ladder.one_per_group(held["group"], len(held))].reset_index(drop=True)
     z_q, groups = database.encoder.text(held["query"].tolist()), held["group"].to_numpy()
-    oracle = judge(database.corpus, SentenceEncoder())
-    sd = spreads(run, database, settings)
+    sd = spreads(run, database, of_run.settings)
     near = index.search(z_q, min(CANDIDATES, len(index)))[0]
 
     def scored(ids: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
