@@ -127,10 +127,15 @@ def cell(scores: Scores, way: str) -> str:
     return "{:.1f} / {:.1f} = {:.1f}".format(*(100 * scores[f"{way} {key}"].mean() for key in KEYS))
 
 
-def gain(scores: Scores, other: Scores, way: str) -> str:
-    """The difference in quality with its interval over seeds and groups of queries, times 100."""
+def difference(scores: Scores, other: Scores, way: str) -> intervals.Interval:
+    """How much more quality, with its interval over seeds and groups of queries."""
     a, b = (each[f"{way} quality"] for each in (scores, other))
-    return intervals.difference(a, b, 2000, 0, scores["group"][0]).interval.hundredths
+    return intervals.difference(a, b, 2000, 0, scores["group"][0]).interval
+
+
+def gain(scores: Scores, other: Scores, way: str) -> str:
+    """The same, times 100, as tables tell it."""
+    return difference(scores, other, way).hundredths
 
 
 def asked(stage: str) -> list[Path]:

@@ -53,6 +53,7 @@ def measured(n: int) -> list[dict]:
         began = time.perf_counter()
         index = Index(vectors) if kind == "exact" else Approximate(vectors, kind)
         built = time.perf_counter() - began
+        print(f"{n:,} contents, {kind}: built in {built:.1f} s", flush=True)
         ids, _ = index.search(queries.reshape(-1, D), K)
         exact = ids if kind == "exact" else exact
         recall = np.mean([len(set(a) & set(b)) / K for a, b in zip(exact, ids)])

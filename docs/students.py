@@ -5,7 +5,7 @@ nearest to a query or does not; the run's judge says on validation queries what 
 query, noise, a re-ranker and the policies themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import held_out
@@ -25,18 +25,31 @@ from r4t_utils.policy.synthesis import Pairs
 from r4t_utils.run import paths
 
 DRAWS = 2  # fan-outs of a training query that are targets
-OWN, PAPERS = "R4T's sub-queries", "the contents that those find (the paper)"
+OWN, PAPERS = "taught R4T's sub-queries", "taught the contents that those find (the paper)"
+ZERO, BEST = "taught zero-shot sub-queries", "taught the best of 5 zero-shot fan-outs by reward"
 SAMPLED = {  # sub-queries as targets: whose, best of how many by reward, and whether they are moved onto contents
     OWN: ("oar", 1, False),
     PAPERS: ("oar", 1, True),
-    "zero-shot sub-queries": ("zero_shot", 1, False),
-    "zero-shot sub-queries, best of 5 by reward": ("zero_shot", 5, False),
+    ZERO: ("zero_shot", 1, False),
+    BEST: ("zero_shot", 5, False),
 }
-CHOSEN = "the reward's maximiser", "MMR's results", "what labels want of the query's 100 nearest"
+CHOSEN = "taught the reward's maximiser", "taught MMR's results", "taught what labels want of the query's 100 nearest"
 SINGLE = f"{OWN}, each a set of its own"
 PLAIN = "no fan-out", "noise", "MMR", "zero-shot", "R4T-FOLM"
 STUDENTS = {name: (name, 32) for name in (*SAMPLED, SINGLE, *CHOSEN)}  # targets, and how many contents are seen
 STUDENTS |= {f"{name}, seeing no contents": (name, 0) for name in (OWN, PAPERS)}
+WORK = {  # what may do the work: the row that has it, less the one that has not
+    "RL, in the policy itself": ("R4T-FOLM", "zero-shot"),
+    "RL, in what the retriever is taught": (OWN, ZERO),
+    "best of 5 by reward, in what it is taught": (BEST, ZERO),
+    "distillation: the retriever in place of its policy": (OWN, "R4T-FOLM"),
+    "distillation of zero-shot fan-outs": (ZERO, "zero-shot"),
+    "targets moved onto contents, as in the paper": (PAPERS, OWN),
+    "a look at the nearest contents": (OWN, f"{OWN}, seeing no contents"),
+    "rows drawn together, not one by one": (OWN, SINGLE),
+    "targets chosen by the labels": (CHOSEN[2], OWN),
+    "the trained retriever in place of noise": (OWN, "noise"),
+}
 
 
 class Lesson(HeldOut):
@@ -113,11 +126,20 @@ def measured(run: Path, row: str) -> Scores:
     return lesson.scores(plain[row]() if row in plain else lesson.student(*STUDENTS[row]))
 
 
+def difference(each: Mapping[str, Scores], what: str, way: str) -> dict:
+    """By how much something raises the judge's quality, in hundredths."""
+    row, less = WORK[what]
+    gained = held_out.difference(each[row], each[less], way)
+    said = {"what": what, "row": row, "less": less, "way": way}
+    return said | {"mean": 100 * gained.mean, "low": 100 * gained.low, "high": 100 * gained.high, "n": gained.n}
+
+
 def main(runs: list[Path]) -> None:
     tasks = {f"{row} @ {run}": (run, row) for run in runs for row in (*PLAIN, *STUDENTS)}
     found = side_by_side(lambda task: measured(*tasks[task]), tasks, 2)
     each = {row: held_out.over_seeds([found[f"{row} @ {run}"] for run in runs]) for row in (*PLAIN, *STUDENTS)}
     held_out.record("students", each)
+    held_out.write_table("students_differences", [difference(each, what, way) for what in WORK for way in held_out.WAYS])
     drawing.draw("students", paths.results() / "trials")
     heads = "row", "merged: alignment / recall = quality", "above noise", "alone", "above noise"
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")

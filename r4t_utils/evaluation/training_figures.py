@@ -134,10 +134,10 @@ def few_evaluations(frame: pd.DataFrame) -> Figure:
 
 
 def generalisation(trials: pd.DataFrame, curve: pd.DataFrame) -> Figure:
-    """What helps the diffusion retriever on queries that it never saw. Left: the judge's quality of what each way of
-    training finds, merged with the query's own list and alone, with 95 % intervals over seeds and queries; the vertical
-    line is noise around the query, alone. Right: the same quality over the updates of the retriever as it is and of one
-    that is trained three times as long, with a band from the lowest to the highest seed. The numbers are in
+    """What helps the diffusion retriever on queries that it never saw. Left: how far the judge's quality of what each
+    way of training finds lies above that of noise around the query, merged with the query's own list and alone, with
+    95 % intervals over seeds and queries. Right: the quality itself over the updates of the retriever as it is and of
+    one that is trained three times as long, with a band from the lowest to the highest seed. The numbers are in
     generalisation.csv and generalisation_curve.csv."""
     figure, ((left, right),) = subplots(1, 2, 4.4, gridspec_kw={"width_ratios": [1.15, 1]})
     _qualities(left, trials)
@@ -153,9 +153,9 @@ def generalisation(trials: pd.DataFrame, curve: pd.DataFrame) -> Figure:
 
 
 def students(trials: pd.DataFrame) -> Figure:
-    """What the same diffusion retriever makes of other targets: the judge's quality of what it finds, merged with the
-    query's own list and alone, with 95 % intervals over seeds and queries, beside the plain query, a re-ranker and the
-    policies; the vertical line is noise around the query, alone. The numbers are in students.csv."""
+    """What the same diffusion retriever makes of other targets: how far the judge's quality of what it finds lies above
+    that of noise around the query, merged with the query's own list and alone, with 95 % intervals over seeds and
+    queries; beside it the plain query, a re-ranker and the policies. The numbers are in students.csv."""
     figure, ((ax,),) = subplots(1, 1, 4.4)
     _qualities(ax, trials)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -163,18 +163,17 @@ def students(trials: pd.DataFrame) -> Figure:
 
 
 def _qualities(ax: Axes, trials: pd.DataFrame) -> None:
-    """A dot for each row of a trial and each way of answering, with its interval."""
-    frame = trials.loc[trials.measure == "quality"]
+    """How far each row of a trial lies above noise, a dot for each way of answering, with its interval."""
+    frame = trials.loc[(trials.measure == "quality") & (trials["row"] != "noise")]
     rows = list(dict.fromkeys(frame["row"]))
     for i, (way, dots) in enumerate(frame.groupby("way", sort=False)):
         place = np.array([rows.index(row) for row in dots["row"]]) + 0.16 * (2 * i - 1)
-        bars = np.abs(dots[["low", "high"]].T.to_numpy() - dots["mean"].to_numpy())
+        bars = np.abs(dots[["above_low", "above_high"]].T.to_numpy() - dots["above_noise"].to_numpy())
         look = {"color": PALETTE[i], "marker": "os"[i % 2], "markersize": 4, "capsize": 2, "linestyle": "none"}
-        ax.errorbar(dots["mean"], place, xerr=bars, label=way, **look)
-    noise = frame.loc[(frame["row"] == "noise") & (frame.way == "alone"), "mean"]
-    ax.axvline(noise.iloc[0], color="0.5", linewidth=1, zorder=0)
+        ax.errorbar(dots["above_noise"], place, xerr=bars, label=way, **look)
+    ax.axvline(0, color="0.5", linewidth=1, zorder=0)
     ax.set_yticks(range(len(rows)), [fill(row, 34) for row in rows], fontsize=6.5)
-    ax.set(title="quality", ylim=(len(rows) - 0.4, -0.6))
+    ax.set(title="quality above noise", ylim=(len(rows) - 0.4, -0.6))
 
 
 def ablations(frame: pd.DataFrame) -> Figure:

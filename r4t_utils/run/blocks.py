@@ -82,8 +82,20 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
 
 
 def trial(folder: Path, place: Path, name: str) -> list[str]:
-    """The figure of a trial that stands in results/trials."""
-    return [_picture(place.parents[1] / "trials", name)]
+    """The figure of a trial that stands in results/trials, and its differences where it has a table of them."""
+    trials = place.parents[1] / "trials"
+    lines, table = [_picture(trials, name)], trials / f"{name}_differences.csv"
+    if not table.is_file():
+        return lines
+    import pandas as pd
+
+    found = pd.read_csv(table)
+    ways = list(dict.fromkeys(found["way"]))
+    lines += ["", f"| quality that is gained by | {' | '.join(ways)} |", "|---" * (1 + len(ways)) + "|"]
+    for what, rows in found.groupby("what", sort=False):
+        cells = (f"{row.mean:+.1f} [{row.low:+.1f}, {row.high:+.1f}]" for row in rows.itertuples())
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    return lines
 
 
 def _picture(folder: Path, name: str) -> str:
