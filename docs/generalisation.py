@@ -8,12 +8,13 @@ directions find, beside the run's own student, noise, a re-ranker and the policy
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import held_out
 import numpy as np
 import torch
 from held_out import HeldOut, Scores
-from scipy.optimize import linear_sum_assignment
+from one_step import MeanFlow, drifting, energy_score, mean_flow_loss
 from torch import Tensor, nn
 
 from r4t_utils.diffusion.denoiser import Denoiser
@@ -30,6 +31,7 @@ from r4t_utils.space.encoder import unit
 
 AS_IT_IS, LONGER = "the student as it is", "three times the updates"
 COPIES = 4  # of a query's embedding, which share its targets between them
+Net = TypeVar("Net", bound=Denoiser)
 ONE_STEP = Sampling(sampler="dpm", sampling_steps=1, guidance=0.0)
 
 
@@ -99,7 +101,7 @@ class Student(HeldOut):
         p, how = self.pairs, self.how.model_copy(update=changes)
         return self.answers(self.trained(p.targets, p.z_q, p.counts, how), how)
 
-    def learnt(self, net: Denoiser, loss: Callable[[Denoiser, Tensor, Tensor], Tensor]) -> Denoiser:
+    def learnt(self, net: Net, loss: Callable[[Net, Tensor, Tensor], Tensor]) -> Net:
         """The averaged weights of a network that learnt as the run's did, by a loss of sets and their queries."""
         p, how = self.pairs, self.how
         ema = copy.deepcopy(net).eval().requires_grad_(False)
@@ -129,6 +131,10 @@ class Student(HeldOut):
         net = Denoiser.from_settings(self.encoder.d, self.how, self.seed).to(device())
         return self.answers(self.learnt(net, of_two), ONE_STEP)
 
+    def mean_flow(self) -> np.ndarray:
+        net = MeanFlow.from_settings(self.encoder.d, self.how, self.seed).to(device())
+        return self.answers(self.learnt(net, mean_flow_loss), ONE_STEP)
+
     def numbered(self) -> np.ndarray:
         """Rows in the order in which the policy wrote them, each with an embedding of its place."""
 
@@ -152,30 +158,6 @@ class Numbered(nn.Module):
         return self.layer(rows) + self.places[: rows.shape[1]]
 
 
-def energy_score(one: Tensor, two: Tensor, Z: Tensor) -> Tensor:
-    """Of two generated sets and the target (2502.02483), with `matched` as the distance."""
-    return ((matched(one, Z) + matched(two, Z) - matched(one, two)) / 2).mean()
-
-
-def drifting(one: Tensor, two: Tensor, Z: Tensor, width: float = 0.2) -> Tensor:
-    """Rows drift towards those of the target near them and away from generated ones (after 2602.04770, one width)."""
-
-    def shift(X: Tensor, Y: Tensor) -> Tensor:
-        return (-torch.cdist(X, Y) / width).softmax(-1) @ Y - X
-
-    with torch.no_grad():
-        target = one + shift(one, Z) - shift(one, two)
-    return (one - target).square().sum(-1).mean()
-
-
-def matched(A: Tensor, B: Tensor) -> Tensor:
-    """The mean distance of matched rows between sets A and B (n, L, d): (n,)."""
-    distance = torch.cdist(A, B)
-    order = [linear_sum_assignment(each)[1] for each in distance.detach().cpu().numpy()]
-    chosen = torch.as_tensor(np.stack(order), device=A.device)[:, :, None]
-    return distance.gather(2, chosen).mean((1, 2))
-
-
 TRIALS: dict[str, Callable[[Student], np.ndarray]] = {
     AS_IT_IS: lambda s: s.watched(1),
     LONGER: lambda s: s.watched(3),
@@ -188,6 +170,7 @@ TRIALS: dict[str, Callable[[Student], np.ndarray]] = {
     "rows in the policy's order, each place with an embedding": Student.numbered,
     "one evaluation, trained by the energy score": lambda s: s.one_step(energy_score),
     "one evaluation, trained by drifting": lambda s: s.one_step(drifting),
+    "one evaluation, trained as improved MeanFlow": Student.mean_flow,
 }
 
 

@@ -139,7 +139,8 @@ def main(runs: list[Path]) -> None:
     found = side_by_side(lambda task: measured(*tasks[task]), tasks, 2)
     each = {row: held_out.over_seeds([found[f"{row} @ {run}"] for run in runs]) for row in (*PLAIN, *STUDENTS)}
     held_out.record("students", each)
-    held_out.write_table("students_differences", [difference(each, what, way) for what in WORK for way in held_out.WAYS])
+    gained = [difference(each, what, way) for what in WORK for way in held_out.WAYS]
+    held_out.write_table("students_differences", gained)
     drawing.draw("students", paths.results() / "trials")
     heads = "row", "merged: alignment / recall = quality", "above noise", "alone", "above noise"
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")

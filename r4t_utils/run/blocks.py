@@ -93,7 +93,8 @@ def trial(folder: Path, place: Path, name: str) -> list[str]:
     ways = list(dict.fromkeys(found["way"]))
     lines += ["", f"| quality that is gained by | {' | '.join(ways)} |", "|---" * (1 + len(ways)) + "|"]
     for what, rows in found.groupby("what", sort=False):
-        cells = (f"{row.mean:+.1f} [{row.low:+.1f}, {row.high:+.1f}]" for row in rows.itertuples())
+        each = zip(rows["mean"], rows["low"], rows["high"])
+        cells = (f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]" for mean, low, high in each)
         lines.append(f"| {what} | {' | '.join(cells)} |")
     return lines
 
