@@ -1,6 +1,6 @@
 """How search scales: exact, HNSW and IVF from 10,000 contents on, and what 100 million would take by extrapolation.
 
-    python docs/scale.py            # most of an hour on two cores, for the graph of a million
+    python docs/scale.py            # a quarter of an hour on two cores, most of it the graph of a million
 
 Contents are made up: unit vectors (d = 128) in clusters, whose members are as near as outfits of one look. A query is
 ten directions, as the retriever searches. Writes the tables of docs/scale.md.
