@@ -172,7 +172,7 @@ def _qualities(ax: Axes, trials: pd.DataFrame) -> None:
         look = {"color": PALETTE[i], "marker": "os"[i % 2], "markersize": 4, "capsize": 2, "linestyle": "none"}
         ax.errorbar(dots["above_noise"], place, xerr=bars, label=way, **look)
     ax.axvline(0, color="0.5", linewidth=1, zorder=0)
-    ax.set_yticks(range(len(rows)), [fill(row, 34) for row in rows], fontsize=6.5)
+    ax.set_yticks(range(len(rows)), [fill(row, 40) for row in rows], fontsize=6.5)
     ax.set(title="quality above noise", ylim=(len(rows) - 0.4, -0.6))
 
 
