@@ -17,7 +17,7 @@ from held_out import HeldOut, Scores, asked, cell, gain, over_seeds, write_table
 from scipy.optimize import linear_sum_assignment
 
 from r4t_utils.diffusion.directions import directions
-from r4t_utils.diffusion.samplers import Sampling, nfe
+from r4t_utils.diffusion.samplers import Sampler, Sampling, nfe
 from r4t_utils.evaluation import drawing, intervals, ladder
 from r4t_utils.evaluation.claims import FOLM, MMR, NOISE
 from r4t_utils.machine.device import fix_threads
@@ -25,10 +25,11 @@ from r4t_utils.retriever import FanoutRetriever
 from r4t_utils.run import paths, profiles
 
 PAPER = Sampling(**profiles.load("paper").diffusion.model_dump(include={*Sampling.model_fields}))
+STEPS: dict[Sampler, tuple[int, ...]] = {"ode": (4, 8, 16), "dpm": (1, 2, 3, 4, 6, 8, 16)}
 WAYS = {"sde, 256 steps, guidance 0.1 (the paper)": PAPER, "sde, 256 steps": PAPER.model_copy(update={"guidance": 0.0})}
 WAYS |= {
     f"{sampler}, {steps} step{'s' if steps > 1 else ''}": Sampling(sampler=sampler, sampling_steps=steps, guidance=0.0)
-    for sampler, each in {"ode": (4, 8, 16), "dpm": (1, 2, 3, 4, 6, 8, 16)}.items()
+    for sampler, each in STEPS.items()
     for steps in each
 }
 ROWS_ALONE = "dpm, 4 steps, each row by itself"

@@ -40,7 +40,7 @@ class Student(HeldOut):
 
     def __init__(self, run: Path):
         super().__init__(run, "03_pair_synthesis")
-        self.pairs, self.how = Pairs.load(run / "03_pair_synthesis" / "oar"), self.settings.diffusion
+        self.own, self.how = Pairs.load(run / "03_pair_synthesis" / "oar"), self.settings.diffusion
         self.every, self.curve = 0, {}  # updates between looks at a student in training, and what they saw
 
     def trained(self, targets: np.ndarray, z_q: np.ndarray, counts: np.ndarray, how: DiffusionSettings) -> Denoiser:
@@ -64,7 +64,7 @@ class Student(HeldOut):
 
     def watched(self, times: int) -> np.ndarray:
         """As the run trains its student, or so many times as long, with a look after every eighth."""
-        p, how = self.pairs, self.how.model_copy(update={"steps": times * self.how.steps})
+        p, how = self.own, self.how.model_copy(update={"steps": times * self.how.steps})
         self.every = how.steps // 8
         return self.answers(self.trained(p.targets, p.z_q, p.counts, how), how)
 
@@ -74,7 +74,7 @@ class Student(HeldOut):
 
     def of_copies(self, copies: list[np.ndarray]) -> np.ndarray:
         """Every query stands there several times, under other embeddings, which share its targets between them."""
-        p, copies = self.pairs, copies[: self.pairs.targets.shape[1]]
+        p, copies = self.own, copies[: self.own.targets.shape[1]]
         n = len(copies)
         F = p.targets.shape[1] // n * n
         targets = np.concatenate([p.targets[:, i:F:n] for i in range(n)])
@@ -82,7 +82,7 @@ class Student(HeldOut):
         return self.answers(self.trained(targets, np.concatenate(copies), counts, self.how), self.how)
 
     def noisy(self, spread: float) -> np.ndarray:
-        z_q, rng = self.pairs.z_q, np.random.default_rng(self.seed)
+        z_q, rng = self.own.z_q, np.random.default_rng(self.seed)
         noise = rng.standard_normal((COPIES, *z_q.shape)).astype(np.float32)
         return self.of_copies([*unit(z_q + spread / np.sqrt(self.encoder.d) * noise)])
 
@@ -90,20 +90,20 @@ class Student(HeldOut):
         """The query itself, and what the zero-shot policy says that comes nearest to it."""
         asked = self.training_queries
         said = self.drawn("zero_shot", asked, 1, self.seed + 5)[:, 0]
-        here = (self.pairs.z_q @ self.encoder.text(asked).T).argmax(1)  # queries without a pair are not there
-        near = np.einsum("nkd,nd->nk", said[here], self.pairs.z_q)
+        here = (self.own.z_q @ self.encoder.text(asked).T).argmax(1)  # queries without a pair are not there
+        near = np.einsum("nkd,nd->nk", said[here], self.own.z_q)
         order = np.argsort(np.where(near > 1 - 1e-5, -1, -near), axis=1, kind="stable")
         rows = [said[here, order[:, i]] for i in range(COPIES - 1)]
-        return self.of_copies([self.pairs.z_q, *rows])
+        return self.of_copies([self.own.z_q, *rows])
 
     def under(self, **changes: float) -> np.ndarray:
         """As the run trains its student, under other settings."""
-        p, how = self.pairs, self.how.model_copy(update=changes)
+        p, how = self.own, self.how.model_copy(update=changes)
         return self.answers(self.trained(p.targets, p.z_q, p.counts, how), how)
 
     def learnt(self, net: Net, loss: Callable[[Net, Tensor, Tensor], Tensor]) -> Net:
         """The averaged weights of a network that learnt as the run's did, by a loss of sets and their queries."""
-        p, how = self.pairs, self.how
+        p, how = self.own, self.how
         ema = copy.deepcopy(net).eval().requires_grad_(False)
         batch = PairSampler(p.targets, with_neighbours(p.z_q, self.index, how.neighbours), p.counts)
         optimiser = torch.optim.Adam(net.parameters(), lr=how.peak_lr, fused=True)
@@ -132,7 +132,7 @@ class Student(HeldOut):
         return self.answers(self.learnt(net, of_two), ONE_STEP)
 
     def mean_flow(self) -> np.ndarray:
-        net = MeanFlow.from_settings(self.encoder.d, self.how, self.seed).to(device())
+        net = MeanFlow(Denoiser.from_settings(self.encoder.d, self.how).config, self.seed).to(device())
         return self.answers(self.learnt(net, mean_flow_loss), ONE_STEP)
 
     def numbered(self) -> np.ndarray:
@@ -143,7 +143,7 @@ class Student(HeldOut):
             return set_loss(net, Z, tokens, net.schedule.training_sigma(len(Z)), torch.randn_like(Z), keep).mean()
 
         net = Denoiser.from_settings(self.encoder.d, self.how, self.seed)
-        net.rows_in = Numbered(net.rows_in, self.pairs.targets.shape[2])
+        net.add_module("rows_in", Numbered(net.rows_in, self.own.targets.shape[2]))
         return self.answers(self.learnt(net, eq_9), self.how)
 
 
