@@ -102,7 +102,8 @@ def diffusion_progress(frame: pd.DataFrame) -> Figure:
         for task, rows in tasks.items():
             ax.plot(rows.step, rows[column], color=TASK_COLOURS[task], **dots)
             ax.axhline(rows[f"data_{column}"].iloc[-1], color=TASK_COLOURS[task], linestyle=DASHED, lw=1)
-        ax.set(title=title, xlabel="training step", ylim=(0, None))
+        highest = frame[[column, f"data_{column}"]].max(axis=None)
+        ax.set(title=title, xlabel="training step", ylim=(0, 1.08 * highest))
     handles = [Line2D([], [], color=TASK_COLOURS[task], label=TASKS[task], **dots) for task in tasks]
     handles.append(Line2D([], [], color="0.45", linestyle=DASHED, linewidth=1, label="training targets"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
