@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import toys
 
-from r4t_utils.run import compare, files, manifest, notebooks, paths, pipeline, record, seeds
+from r4t_utils.run import blocks, compare, files, manifest, notebooks, paths, pipeline, record, seeds
 from r4t_utils.run.run import Run
 
 SCORED, TIMED = seeds.SCORED, seeds.TIMED
@@ -248,3 +248,21 @@ def test_compare_takes_in_the_claims_of_ablations(ran, monkeypatch, capsys):
     assert "C7 agrees: holds" in capsys.readouterr().out
     monkeypatch.setattr(compare.ablations, "outdated", lambda run: "it was not finished")
     assert compare.main([]) == 1
+
+
+def test_a_trial_shows_its_figure_and_each_difference_it_has(tmp_path):
+    record = tmp_path / "cpu" / "sample"
+    (tmp_path / "trials").mkdir()
+    picture = blocks.trial(record, record, "students")
+    assert len(picture) == 1 and picture[0].endswith("trials/figures/students.png)")
+    found = {"what": ["RL", "RL", "noise", "noise"], "way": ["merged", "alone"] * 2, "mean": [1.04, -2, 0, 3]}
+    table = pd.DataFrame(found | {"low": [-1, -3.26, 0, 2], "high": [2, -1, 0, 4]})
+    table.to_csv(tmp_path / "trials" / "students_differences.csv", index=False)
+    assert blocks.trial(record, record, "students") == [
+        *picture,
+        "",
+        "| quality that is gained by | merged | alone |",
+        "|---|---|---|",
+        "| RL | +1.0 [-1.0, +2.0] | -2.0 [-3.3, -1.0] |",
+        "| noise | +0.0 [+0.0, +0.0] | +3.0 [+2.0, +4.0] |",
+    ]
