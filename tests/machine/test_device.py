@@ -99,10 +99,10 @@ def computed(how, **threads):
 
 @pytest.mark.training
 def test_threads_that_are_fixed_give_the_same_bytes_whatever_the_environment_says():
-    one, two = computed("free", OMP=1, OPENBLAS=1), computed("free", OMP=2, OPENBLAS=2)
+    one, two = computed("free", OMP=1, OPENBLAS=1), computed("free", OMP=2, OPENBLAS=1)
     assert one["digests"] != two["digests"], "computations that no number of threads changes would show nothing"
-    assert one["numerics"]["threads"] == 1
-    fixed = [computed("fixed", OMP=1, OPENBLAS=1), computed("fixed", OMP=2, OPENBLAS=1), computed("fixed", MKL=1)]
+    assert one["numerics"]["threads"] == 1 and two["numerics"]["threads"] == 2
+    fixed = [computed("fixed", OMP=1, OPENBLAS=1), computed("fixed", OMP=2, OPENBLAS=2), computed("fixed", MKL=1)]
     assert all(found == fixed[0] for found in fixed) and fixed[0]["digests"] == two["digests"]
     assert fixed[0]["numerics"]["threads"] == machine.THREADS == 2
 
