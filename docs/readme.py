@@ -25,12 +25,12 @@ SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?"}
 
 
 def claims_block(runs: Mapping[str, Path]) -> str:
-    """The claims: a line each, and a sign for each run's verdict. A claim that fewer than three seeds leave undecided
-    says beside it what they would say alone."""
+    """The claims: a line each, and for each run a sign for its verdict, and a second one, after a stroke, for that
+    without the query's own list. In brackets: what fewer than three seeds say, which leave a claim undecided."""
     table = _by_claim(runs)
     lines = [f"| id | claim | {' | '.join(table)} |", "|---|---" + "|:-:" * len(runs) + "|"]
     for claim in CLAIMS:
-        signs = " | ".join(_sign(found.get(claim.id)) for found in table.values())
+        signs = " | ".join(_signs(found.get(claim.id)) for found in table.values())
         lines.append(f"| {claim.id} | {claim.text} | {signs} |")
     return "\n".join(lines)
 
@@ -43,7 +43,7 @@ def intervals_block(runs: Mapping[str, Path]) -> str:
     for claim in CLAIMS:
         rows = [found.get(claim.id) for found in table.values()]
         paper = next((row["paper"] for row in rows if row), "")
-        lines.append(f"| {claim.id} | {paper} | {' | '.join(row['ours'] if row else NONE for row in rows)} |")
+        lines.append(f"| {claim.id} | {paper} | {' | '.join(map(_ours, rows))} |")
     return "\n".join(lines)
 
 
@@ -56,11 +56,23 @@ def _seeds(found: Mapping[str, dict]) -> str:
     return f"{most} seed{'' if most == 1 else 's'}" if most else NONE
 
 
-def _sign(row: Mapping | None) -> str:
+def _signs(row: Mapping | None) -> str:
     if row is None:
         return NONE
-    sign = SIGNS.get(row["verdict"], "–")
-    return sign if row["alone"] == row["verdict"] else f"{sign} ({SIGNS[row['alone']]} by {row['seeds']} seed)"
+    other = row.get("without_query")
+    return f"{_sign(row)} / {_sign(other)}" if other else _sign(row)
+
+
+def _sign(row: Mapping) -> str:
+    sign = SIGNS.get(row["alone"], "–")
+    return sign if row["alone"] == row["verdict"] else f"({sign})"
+
+
+def _ours(row: Mapping | None) -> str:
+    if row is None:
+        return NONE
+    other = row.get("without_query")
+    return f"{row['ours']}<br>without the query's own list: {other['ours']}" if other else row["ours"]
 
 
 def runs_block(runs: Mapping[str, Path]) -> str:

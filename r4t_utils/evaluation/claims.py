@@ -25,6 +25,10 @@ METHODS = (NO_FANOUT, ZERO_SHOT, BEST_OF_5, FOLM, DIFFUSION)
 METHODS += (NOISE, MMR, MSD, DPP, XQUAD, QUERY_WORDS, QUERY_ZERO_SHOT, NEAREST, FUSED, BEST_OF_5_FOLM)
 METHODS += (MAXIMISER, PRINTED)
 RERANKERS = MMR, MSD, DPP
+# A fan-out's answer is scored twice: with the plain query's own list in it, as `merging` says, and without, as in the
+# paper. Scores of the second have this at their end.
+WITHOUT = "_without_query"
+SCORED_TWICE = {"oar": ("alignment", "diversity", "quality"), "wscr": ("recall",)}
 # Our name of a score: the paper's. Our groundedness is a distance, and theirs a judgement of the sub-query's text.
 COMPARABLE = {"subquery_groundedness": "groundedness", "groundedness": "", "quality": "quality"}
 
@@ -37,6 +41,7 @@ def paper_value(task: str, method: str, metric: str, policy: str = "Gemma3-4B") 
     """
     if task not in ("oar", "wscr") or method not in METHODS:
         raise ValueError(f"no row {task!r}, {method!r}; use oar or wscr, and one of {', '.join(METHODS)}.")
+    metric = metric.removesuffix(WITHOUT)
     if task == "oar" and metric == "quality":
         return sum(paper_value(task, method, part, policy) for part in ("diversity", "alignment")) / 2
     row = PAPER[task]["Polyvore"].get("none" if method == NO_FANOUT else policy, {}).get(method, ())
@@ -168,3 +173,22 @@ CLAIMS = (
     ),
     Claim("N3", "The reward's maximiser beats the plain query in the judge's eyes.", _oar(MAXIMISER, NO_FANOUT)),
 )
+
+
+def _scored_twice(test: Test) -> bool:
+    return test.score in SCORED_TWICE.get(test.task, ()) and test.a != MAXIMISER  # which is a set, made of no lists
+
+
+def _without_query(claim: Claim) -> Claim:
+    """The same claim of answers in which the query's own list takes no part."""
+    tests = tuple(
+        test._replace(score=test.score + WITHOUT, label=test.label or (test.score if test.decides else ""))
+        if _scored_twice(test)
+        else test
+        for test in claim.tests
+        if _scored_twice(test) or test.decides
+    )
+    return claim._replace(tests=tests)
+
+
+WITHOUT_QUERY = tuple(_without_query(claim) for claim in CLAIMS if any(map(_scored_twice, claim.tests)))

@@ -1,5 +1,6 @@
 """Figures of what was found, as functions of their recorded data; a docstring is an alt text."""
 
+from itertools import zip_longest
 from typing import Any
 
 import pandas as pd
@@ -55,28 +56,31 @@ def results(frame: pd.DataFrame) -> Figure:
 
 
 def claims(rows: list[dict]) -> Figure:
-    """The claims: what decides each of them, with its 95 % interval, over all seeds. Above: differences in points of
-    100. Below: ratios, on a logarithmic axis. A filled circle holds, a cross does not, a hollow circle is undecided; a
-    diamond is what the paper's numbers give for one of its two policies, or an end of its range. To hold, an interval
-    has to lie to the right of the dashed line, which is at nothing gained where no threshold is given, also after
-    Holm's correction."""
+    """The claims: what decides each of them, with its 95 % interval, over all seeds; under it, small and pale, the same
+    where the query's own list takes no part. Above: differences in points of 100. Below: ratios, on a logarithmic axis.
+    A filled circle holds, a cross does not, a hollow circle is undecided; a diamond is what the paper's numbers give
+    for one of its two policies, or an end of its range. To hold, an interval has to lie to the right of the dashed
+    line, which is at nothing gained where no threshold is given, also after Holm's correction."""
     known = {test.name: test for claim in CLAIMS for test in claim.tests}
-    parts = [(row, known[part["test"]], part) for row in rows for part in row["parts"] if part["decides"]]
-    wide = {kind: [each for each in parts if each[1].kind == kind] for kind in ("difference", "ratio")}
+    parts = [
+        (known[part["test"]], (row, part), (row.get("without_query"), other))
+        for row in rows
+        for part, other in zip_longest(_deciding(row), _deciding(row.get("without_query")))
+    ]
+    wide = {kind: [each for each in parts if each[0].kind == kind] for kind in ("difference", "ratio")}
     heights = [len(shown) + 1 for shown in wide.values()]
-    figure, ((above,), (below,)) = subplots(2, 1, 0.17 * sum(heights) + 1.3, height_ratios=heights)
+    figure, ((above,), (below,)) = subplots(2, 1, 0.2 * sum(heights) + 1.4, height_ratios=heights)
     for ax, (kind, shown) in zip((above, below), wide.items()):
         scale = 100 if kind == "difference" else 1
-        for i, (row, test, part) in enumerate(shown):
-            ends = (part[key] for key in ("mean", "low", "high", "threshold"))
-            mean, low, high, threshold = (EDGE if end is None else min(scale * end, EDGE) for end in ends)
-            look = VERDICTS.get(row["verdict"], VERDICTS["undecided"])
-            bars = [[mean - low], [high - mean]]
-            ax.errorbar(mean, i, xerr=bars, markersize=5, capsize=2, linestyle="none", zorder=4, **look)
+        for i, (test, (row, part), (other, its_part)) in enumerate(shown):
+            _verdict(ax, i, scale, row, part, markersize=5, capsize=2, zorder=4)
+            if its_part:
+                _verdict(ax, i + 0.33, scale, other, its_part, markersize=3, elinewidth=0.8, alpha=0.6, zorder=3)
+            threshold = min(scale * part["threshold"], EDGE)
             ax.plot([threshold] * 2, [i - 0.5, i + 0.5], color="0.45", linestyle=DASHED, linewidth=1, zorder=0)
             paper = paper_differences(test)
             ax.plot(paper, [i] * len(paper), color="0.1", marker="D", markersize=4, fillstyle="none", linestyle="none")
-        names = [f"{row['id']}  {test.label or test.score}" for row, test, _ in shown]
+        names = [f"{row['id']}  {test.label or test.score}" for test, (row, _), _ in shown]
         ax.set(ylim=(len(shown) - 0.4, -0.6), yticks=range(len(shown)), yticklabels=names)
         ax.grid(axis="y", visible=False)
     above.set_xlabel("difference, points of 100")
@@ -88,8 +92,23 @@ def claims(rows: list[dict]) -> Figure:
         Line2D([], [], color="0.1", marker="D", markersize=4, fillstyle="none", linestyle="none", label="paper")
     )
     looks.append(Line2D([], [], color="0.45", linestyle=DASHED, linewidth=1, label="to hold: right of it"))
-    figure.legend(handles=looks, loc="outside lower center", ncols=5, handletextpad=0.4)
+    if any(other for _, _, (other, _) in parts):
+        pale = {"color": "0.45", "marker": "o", "markersize": 3, "fillstyle": "none", "linewidth": 0.8, "alpha": 0.6}
+        looks.append(Line2D([], [], label="small: without the query's own list", **pale))
+    figure.legend(handles=looks, loc="outside lower center", ncols=3, handletextpad=0.4)
     return figure
+
+
+def _deciding(row: dict | None) -> list[dict]:
+    return [part for part in row["parts"] if part["decides"]] if row else []
+
+
+def _verdict(ax: Axes, y: float, scale: float, row: dict, part: dict, **style: Any) -> None:
+    """A test's interval, in the look of its claim's verdict."""
+    ends = (part[key] for key in ("mean", "low", "high"))
+    mean, low, high = (EDGE if end is None else min(scale * end, EDGE) for end in ends)
+    look = VERDICTS.get(row["verdict"], VERDICTS["undecided"])
+    ax.errorbar(mean, y, xerr=[[mean - low], [high - mean]], linestyle="none", **look, **style)
 
 
 def ladder(frame: pd.DataFrame) -> Figure:

@@ -1,16 +1,19 @@
 """From answers to scores: one value per query and score, as a mean over a method's runs, in one long table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import comb
 
 import numpy as np
 import pandas as pd
 
+from r4t_utils.evaluation.claims import SCORED_TWICE, WITHOUT
 from r4t_utils.evaluation.judges import AttributeJudge, EmbeddingJudge, JudgeSpace, Scores, quality
 from r4t_utils.evaluation.label_judge import LabelJudge
 from r4t_utils.evaluation.methods import Answer, Search, groundedness, own_top
 from r4t_utils.policy.set_reward import SetReward
-from r4t_utils.settings import EvaluationSettings
+from r4t_utils.settings import EvaluationSettings, Merging
+from r4t_utils.space.merging import RULES
 
 
 class OarScorer:
@@ -31,6 +34,12 @@ class OarScorer:
         scores = self.judge.score(queries, answer.ids, None, self.search.k, self.alpha)
         return scores | {"quality": quality(scores)}
 
+    def without_query(self, queries: pd.DataFrame, answer: Answer) -> Scores:
+        """SCORED_TWICE of what the directions find without the query's own list, (n,) each; of the answer itself where
+        it has no directions."""
+        scores = self.results(queries, without_query(self.search, queries["query"].tolist(), answer))
+        return {name + WITHOUT: scores[name] for name in SCORED_TWICE["oar"]}
+
     def __call__(self, queries: pd.DataFrame, answer: Answer) -> Scores:
         """`results`, and what directions and sub-queries allow, (n,) each: groundedness; subquery_groundedness,
         subquery_relative and average (the paper's); the reward of k sub-queries."""
@@ -46,6 +55,38 @@ class OarScorer:
         if len(answer.texts[0]) == self.search.m:
             scores["reward"] = self.reward.score(queries["query"].tolist(), answer.texts)[0]
         return scores
+
+
+def without_query(search: Search, queries: list[str], answer: Answer) -> Answer:
+    """What the answer's directions find where the query's own list takes no part; the answer itself where it has no
+    directions, as that of a re-ranker."""
+    if answer.directions is None:
+        return answer
+    alone = replace(search, how=Merging(rule=search.how.rule, query_weight=0.0))
+    return alone.along(queries, answer.directions, answer.texts)
+
+
+def by_rule(
+    search: Search,
+    queries: list[str],
+    directions: Mapping[str, np.ndarray],
+    score: Callable[[Answer], float],
+    weights: Sequence[float],
+) -> pd.DataFrame:
+    """What other rules would make of the same directions, {method: (n, m, d)}: a row for each rule and share of the
+    query's own list (0 for top1, where it has no part), with a method's score, times 100, and how many of its results
+    differ."""
+    rows = []
+    for rule in RULES:
+        for weight in weights if rule != "top1" else (0.0,):
+            other = replace(search, how=Merging(rule=rule, query_weight=weight))  # pyright: ignore[reportArgumentType]
+            row: dict[str, str | float] = {"rule": rule, "query_weight": weight}
+            for name, given in directions.items():
+                answer = other.along(queries, given)
+                row[name] = 100 * score(answer)
+                row[f"{name}, different"] = np.mean([len(set(ids)) for ids in answer.ids.tolist()])
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def mean_of_runs(runs: Sequence[Scores], weights: np.ndarray | None = None) -> Scores:

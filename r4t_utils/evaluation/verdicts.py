@@ -15,6 +15,7 @@ from r4t_utils.evaluation.claims import (
     FOLM,
     LATENCY,
     PAPER,
+    WITHOUT_QUERY,
     Claim,
     Test,
     metric_row,
@@ -53,8 +54,14 @@ def values(
     return table.to_numpy(), np.array([groups[query] for query in table.columns])
 
 
-def measure(scores: pd.DataFrame, n_boot: int, seed: int, tasks: Sequence[str] = ("oar", "wscr")) -> Measured:
-    """Every claim that scores of these tasks decide, over all seeds of `scores` (see `values`).
+def measure(
+    scores: pd.DataFrame,
+    n_boot: int,
+    seed: int,
+    tasks: Sequence[str] = ("oar", "wscr"),
+    claims: Sequence[Claim] = CLAIMS,
+) -> Measured:
+    """Every one of `claims` that scores of these tasks decide, over all seeds of `scores` (see `values`).
 
     A test that only stands beside is left out where its scores are. n_boot, seed: of the bootstrap. Raises ValueError
     for a missing score that decides.
@@ -78,7 +85,7 @@ def measure(scores: pd.DataFrame, n_boot: int, seed: int, tasks: Sequence[str] =
     def there(test: Test) -> bool:
         return test.decides or all((test.task, method, test.score) in cut for method in (test.a, test.b))
 
-    scored = [claim for claim in CLAIMS if claim.tests[0].task in tasks]
+    scored = [claim for claim in claims if claim.tests[0].task in tasks]
     return {claim.id: {test.name: tested(test) for test in claim.tests if there(test)} for claim in scored}
 
 
@@ -173,8 +180,8 @@ def _row(claim: Claim, found: Mapping[str, Bootstrap], sides: tuple[float, float
     return {"id": claim.id, "claim": claim.text, "paper": paper, "ours": ours, **says, "parts": parts}
 
 
-def table(measured: Measured, untested: bool = True) -> list[dict]:
-    """One row per claim: {id, claim, paper, ours, verdict, alone, seeds, p_holm, parts}.
+def table(measured: Measured, untested: bool = True, claims: Sequence[Claim] = CLAIMS) -> list[dict]:
+    """One row for each of `claims`: {id, claim, paper, ours, verdict, alone, seeds, p_holm, parts}.
 
     Differences in 0..1 are printed in hundredths, as the paper's. A claim holds when all of its deciding tests lie
     above their thresholds, and does not hold when one of them lies below; its two-sided p-value, corrected by Holm over
@@ -183,7 +190,7 @@ def table(measured: Measured, untested: bool = True) -> list[dict]:
     whose `verdict` is that of its own interval, uncorrected. With `untested`, claims without a test have a row that
     says so. Raises ValueError for an unknown claim or a missing test.
     """
-    known = {claim.id: claim for claim in CLAIMS}
+    known = {claim.id: claim for claim in claims}
     if unknown := set(measured) - set(known):
         raise ValueError(f"unknown claims {sorted(unknown)}; those with a test are {', '.join(known)}.")
     for name, found in measured.items():
@@ -192,13 +199,23 @@ def table(measured: Measured, untested: bool = True) -> list[dict]:
     sides = {name: _sides(known[name], found) for name, found in measured.items()}
     corrected = dict(zip(sides, holm([min(1.0, 2 * min(pair)) for pair in sides.values()])))
     rows = []
-    for claim in CLAIMS:
+    for claim in claims:
         if claim.id in measured:
             rows.append(_row(claim, measured[claim.id], sides[claim.id], corrected[claim.id]))
         elif claim.untested and untested:
             says = {"verdict": UNTESTED, "alone": UNTESTED, "seeds": 0, "p_holm": None}
             rows.append({"id": claim.id, "claim": claim.text, "paper": "", "ours": claim.untested, **says, "parts": []})
     return rows
+
+
+def judged(scores: pd.DataFrame, n_boot: int, seed: int, timed: Measured | None = None) -> list[dict]:
+    """The rows of `table` for `scores`, and for what `measure_latency` found. Each has under `without_query` the row of
+    the same claim where the query's own list takes no part in an answer (corrected by Holm over those), or None where
+    that changes nothing. Raises as `measure` and `table` do."""
+    rows = table(measure(scores, n_boot, seed) | (timed or {}))
+    others = table(measure(scores, n_boot, seed, claims=WITHOUT_QUERY), untested=False, claims=WITHOUT_QUERY)
+    by_id = {row["id"]: row for row in others}
+    return [row | {"without_query": by_id.get(row["id"])} for row in rows]
 
 
 def by_method(scores: pd.DataFrame, n_boot: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -126,8 +126,23 @@ def filled(source: str, folder: Path, place: Path | None = None) -> str:
 
 
 def _claims(claims: list[dict], seeds: Sequence[Any]) -> list[str]:
-    lines = [f"| id | claim | seeds {', '.join(map(str, seeds))} | verdict |", "|---|---|---|---|"]
-    return lines + [f"| {row['id']} | {row['claim']} | {row['ours']} | **{row['verdict']}** |" for row in claims]
+    """Each claim with its verdict, and with that of answers without the query's own list where there is one; then the
+    numbers behind them, folded."""
+    rows = [(row, row.get("without_query") or {}) for row in claims]
+    heads = "verdict", "without the query's list" if any(other for _, other in rows) else ""
+    said = [[f"**{row['verdict']}**", other.get("verdict", "–")] for row, other in rows]
+    found = [[row["ours"], other.get("ours", "–")] for row, other in rows]
+    lines = _table([row["id"] for row in claims], ("claim", *heads), [[r["claim"], *s] for r, s in zip(claims, said)])
+    fold = f"<details><summary>The numbers, with their 95 % intervals, of seeds {', '.join(map(str, seeds))}</summary>"
+    numbers = _table([row["id"] for row in claims], ("difference or ratio", heads[1]), found)
+    return [*lines, "", fold, "", *numbers, "", "</details>"]
+
+
+def _table(ids: list[str], heads: Sequence[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table; a last column without a head is left out."""
+    shown = [head for head in heads if head]
+    lines = [f"| id | {' | '.join(shown)} |", "|---" * (1 + len(shown)) + "|"]
+    return lines + [f"| {name} | {' | '.join(row[: len(shown)])} |" for name, row in zip(ids, rows)]
 
 
 def _json(path: Path) -> Any:

@@ -16,8 +16,12 @@ from r4t_utils.run.stage import ArtifactError
 
 
 def lines(fresh: Sequence[dict], recorded: Sequence[dict]) -> list[tuple[bool, str]]:
-    """(agrees, a line) for every claim that one of the two tables has; one that either side never tested has none."""
+    """(agrees, a line) for every claim that one of the two tables has, and for what it says without the query's own
+    list where both do; one that either side never tested has none."""
     ours, theirs = ({row["id"]: row for row in table} for table in (fresh, recorded))
+    for name in [name for name in theirs if all(side.get(name, {}).get("without_query") for side in (ours, theirs))]:
+        for side in (ours, theirs):
+            side[f"{name} without the query's own list"] = side[name]["without_query"]
     found = []
     for name in dict.fromkeys([*theirs, *ours]):
         pair = [side.get(name, {"alone": "not there", "ours": "", "seeds": 0}) for side in (ours, theirs)]

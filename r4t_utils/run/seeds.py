@@ -53,8 +53,8 @@ def gather(runs: Sequence[Run]) -> list[dict]:
         timed[run.seed] = pd.read_csv(run.results / LATENCY)
     first, boot = runs[0], runs[0].settings.evaluation.bootstrap
     sizes = [size for size in first.settings.latency.batch_sizes if size <= BATCH] or first.settings.latency.batch_sizes
-    measured = verdicts.measure(scores, boot, 0) | verdicts.measure_latency(timed, max(sizes), boot, 0)
-    table, (each, metrics) = verdicts.table(measured), verdicts.by_method(scores, boot, 0)
+    table = verdicts.judged(scores, boot, 0, verdicts.measure_latency(timed, max(sizes), boot, 0))
+    each, metrics = verdicts.by_method(scores, boot, 0)
     work = first.seeds.with_name(f".seeds.{os.getpid()}.partial")
     shutil.rmtree(work, ignore_errors=True)
     files.write_text(work / "claims.json", files.to_json(table))

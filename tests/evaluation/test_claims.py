@@ -28,6 +28,18 @@ def test_every_claim_is_there_with_its_tests():
     assert asked == [(ours, reranker) for ours in (FOLM, claims.DIFFUSION) for reranker in RERANKERS]
 
 
+def test_claims_on_answers_have_a_counterpart_without_the_querys_own_list():
+    first = {claim.id: claim for claim in claims.CLAIMS}
+    assert [claim.id for claim in claims.WITHOUT_QUERY] == ["C1", "C2", "C3", "C4", "C5", "C6", "N1", "N2"]
+    for claim in claims.WITHOUT_QUERY:
+        same = [test for test in first[claim.id].tests if test.decides]
+        other = [test for test in claim.tests if test.decides]
+        assert [(t.a, t.b, t.kind, t.threshold) for t in same] == [(t.a, t.b, t.kind, t.threshold) for t in other]
+        changed = {was.score: now.score for was, now in zip(same, other) if was.score != now.score}
+        assert changed and all(now == was + claims.WITHOUT for was, now in changed.items())
+        assert all(test.label for test in other)
+
+
 def test_the_papers_numbers_agree_with_one_another():
     def rows(table, data):
         policies = claims.PAPER[table][data]

@@ -19,18 +19,15 @@ SAID = "holds", "does not hold", "undecided"
 
 
 def judged():
-    """Made-up verdicts of every claim, as `verdicts.table` gives them."""
-    return [
-        {"id": claim.id, "alone": SAID[i % 3], "verdict": SAID[i % 3]}
-        | {
-            "parts": [
-                {"test": test.name, "mean": 0.03 + i, "low": i, "high": 0.05 + i}
-                | {"threshold": test.threshold, "decides": test.decides}
-                for test in claim.tests
-            ]
-        }
-        for i, claim in enumerate(claims.CLAIMS)
-    ]
+    """Made-up verdicts of every claim, as `verdicts.judged` gives them."""
+    without = {claim.id: said(i + 1, claim) for i, claim in enumerate(claims.WITHOUT_QUERY)}
+    return [said(i, claim) | {"without_query": without.get(claim.id)} for i, claim in enumerate(claims.CLAIMS)]
+
+
+def said(i, claim):
+    tests = [{"test": test.name, "threshold": test.threshold, "decides": test.decides} for test in claim.tests]
+    parts = [test | {"mean": 0.03 + i, "low": i, "high": 0.05 + i} for test in tests]
+    return {"id": claim.id, "alone": SAID[i % 3], "verdict": SAID[i % 3], "parts": parts}
 
 
 def tables():

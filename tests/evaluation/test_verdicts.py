@@ -87,6 +87,21 @@ def test_each_claim_follows_its_own_scores():
     assert alone(quality={MAXIMISER: 0.3})["N3"] == "undecided"
 
 
+def test_claims_are_judged_again_without_the_querys_own_list():
+    merged = scores(quality={FOLM: 0.3})
+    twice = merged[[score in claims.SCORED_TWICE[task] for task, score in zip(merged.task, merged.score)]]
+    alone = twice.assign(score=twice.score + claims.WITHOUT)
+    alone.loc[(alone.method == FOLM) & (alone.task == "oar"), "value"] += 0.4
+    found = {row["id"]: row for row in verdicts.judged(pd.concat([merged, alone]), 500, 0)}
+    assert found["C1"]["verdict"] != "holds" and found["C1"]["without_query"]["verdict"] == "holds"
+    assert found["C1"]["without_query"]["ours"].startswith(f"{ZERO_SHOT} - {NO_FANOUT} +")
+    assert found["C1"]["without_query"]["paper"] == found["C1"]["paper"]
+    assert found["C6"]["without_query"]["verdict"] == "holds"  # its Vendi is of directions, which are the same
+    assert [name for name, row in found.items() if not row["without_query"]] == ["C7", "C8", "N3"]
+    with pytest.raises(ValueError, match="quality_without_query"):
+        verdicts.judged(merged, 500, 0)
+
+
 def ablated(**ends):
     """What policies score at the end of training, by the measure; as all claims on them want it, but for `ends`."""
     means = {

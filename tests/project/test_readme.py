@@ -60,15 +60,17 @@ def write(folder, alone="holds", seeds=3, profile="cpu", **changes):
 
 def test_a_claim_has_a_column_per_data_set_recorded_or_not(tmp_path):
     write(tmp_path / "a")
-    write(tmp_path / "b", seeds=1, verdict="undecided")
+    other = {"ours": "-1 [-2, -0]", "alone": "does not hold", "verdict": "undecided"}
+    write(tmp_path / "b", seeds=1, verdict="undecided", without_query=other)
     runs = {name: tmp_path / name for name in "abc"}
     head, _, *lines = readme.claims_block(runs).splitlines()
     assert head == "| id | claim | a | b | c |" and len(lines) == len(CLAIMS)
-    assert lines[1].endswith("| ✓ | ? (✓ by 1 seed) | not recorded |")
+    assert lines[1].endswith("| ✓ | (✓) / (✗) | not recorded |")
     assert lines[0].endswith("| not recorded | not recorded | not recorded |")
     head, _, *lines = readme.intervals_block(runs).splitlines()
     assert head == "| id | paper | a (3 seeds) [95 %] | b (1 seed) [95 %] | c (not recorded) [95 %] |"
-    assert lines[1] == "| C2 | +2 | +1 [+0, +2] | +1 [+0, +2] | not recorded |"
+    twice = "+1 [+0, +2]<br>without the query's own list: -1 [-2, -0]"
+    assert lines[1] == f"| C2 | +2 | +1 [+0, +2] | {twice} | not recorded |"
     assert readme.cost_block(runs).splitlines()[-1] == "| all | 6.0 | 9 | 6.0 | 9 |"
 
 

@@ -130,10 +130,9 @@ def together(monkeypatch, *numbers):
     monkeypatch.setattr(seeds, "_scores", lambda run: pd.DataFrame({"seed": [run.seed]}))
     monkeypatch.setattr(pd, "read_csv", lambda path: pd.DataFrame({"seconds": [1.0]}))
     verdicts = "r4t_utils.evaluation.verdicts."
-    monkeypatch.setattr(verdicts + "measure", lambda scores, *_: {"seeds": sorted(scores.seed)})
     monkeypatch.setattr(verdicts + "measure_latency", lambda timed, *_: {})
     monkeypatch.setattr(
-        verdicts + "table", lambda measured: [ROW | {"seeds": len(measured["seeds"]), "verdict": "holds"}]
+        verdicts + "judged", lambda scores, *_: [ROW | {"seeds": scores.seed.nunique(), "verdict": "holds"}]
     )
     monkeypatch.setattr(verdicts + "by_method", lambda scores, *_: (scores, scores))
     return seeds.main(["--seeds", " ".join(map(str, numbers))])
@@ -178,8 +177,9 @@ def test_the_recorded_notebook_has_the_verdicts_over_seeds_where_it_marks_a_plac
     assert together(monkeypatch, 0, 1, 2) == 0
     lines = told().splitlines()
     assert lines[3].startswith("![The claims: ") and lines[3].endswith("results/cpu/sample/figures/claims.png)")
-    assert lines[5] == "| id | claim | seeds 0, 1, 2 | verdict |" and lines[-1] == "So it is."
-    assert lines[7] == "| C2 | Best of five wins. | +1 | **holds** |"
+    assert lines[5] == "| id | claim | verdict |" and lines[-1] == "So it is."
+    assert lines[7] == "| C2 | Best of five wins. | **holds** |"
+    assert lines[9].endswith("of seeds 0, 1, 2</summary>") and lines[13] == "| C2 | +1 |"
 
 
 def test_a_table_over_seeds_that_have_changed_is_not_recorded(ran, monkeypatch, capsys):
@@ -237,6 +237,13 @@ def test_a_claim_that_only_one_side_has_differs_and_untested_ones_do_not_count()
     assert not agrees and "recorded: not there" in line
     tested = ROW | {"id": "C7", "alone": "holds"}
     assert len(compare.lines(rows, [ROW, tested])) == 1 and len(compare.lines([ROW, tested], [ROW, tested])) == 2
+
+
+def test_what_claims_say_without_the_querys_own_list_is_compared_where_both_sides_have_it():
+    twice = ROW | {"without_query": ROW | {"alone": "does not hold"}}
+    assert [agrees for agrees, _ in compare.lines([twice], [ROW])] == [True]
+    (first, _), (second, line) = compare.lines([twice], [ROW | {"without_query": ROW}])
+    assert first and not second and line.startswith(f"{ROW['id']} without the query's own list differs: does not hold")
 
 
 def test_compare_takes_in_the_claims_of_ablations(ran, monkeypatch, capsys):
