@@ -250,7 +250,10 @@ def test_claims_show_what_decides_them_with_its_verdict_and_the_papers_numbers()
     assert [label.get_text() for label in below.get_yticklabels()] == [
         f"{claim.id}  {test.label or test.score}" for claim, test in deciding if test.kind == "ratio"
     ]
-    assert [container.lines[0].get_marker() for container in below.containers] == ["o", "o", "X", "o"]  # C4, C4, C5, C9
+    drawn = [(bars.lines[0].get_marker(), bars.lines[0].get_markersize()) for bars in below.containers]
+    assert drawn[:2] == [("o", 5), ("X", 3)]  # C4 holds; by itself, in its second look, it does not
+    assert [marker for marker, size in drawn if size == 5] == ["o", "o", "X", "o"]  # C4, C4, C5, C9
+    assert len(drawn) == 7  # C9 has no second look
     papers = [line for line in below.lines if line.get_marker() == "D"]
     np.testing.assert_allclose(papers[2].get_xdata(), [2.82, 2.07], atol=0.01)
     np.testing.assert_allclose(papers[3].get_xdata(), [12, 20])
