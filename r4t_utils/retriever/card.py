@@ -68,22 +68,13 @@ def _scored(record: Record) -> list[str]:
         shown = own[own["metric"].isin(SCORES[task])] if method in ROWS else own.iloc[:0]
         for row in shown.to_dict("records"):
             rows.append((task, method, row["metric"], "{mean:.1f} [{low:.1f}, {high:.1f}]".format(**row), row["n"]))
-    held = [
-        (
-            row["id"],
-            row["claim"],
-            row["ours"],
-            row["verdict"],
-            (row.get("without_query") or {"verdict": "–"})["verdict"],
-        )
-        for row in record.claims
-    ]
+    held = [(claim["id"], claim["claim"], claim["ours"], claim["verdict"]) for claim in record.claims]
     return [
         "## How it scored",
         f"Recorded by {run}{commit}; test queries, 95 % intervals, k different results per query.",
         _table(("task", "method", "score", "value", "n"), rows),
         "## Which claims held",
-        _table(("", "claim", "measured", "verdict", "without the query's own list"), held),
+        _table(("", "claim", "measured", "verdict"), held),
     ]
 
 
