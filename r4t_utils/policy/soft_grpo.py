@@ -218,7 +218,8 @@ def train(
             trainer.add_callback(look)
         why = "every group had equal rewards (all completions malformed or truncated?)"
         with moved(policy.model, f"{why}; raise folm.max_new_tokens or warm the policy up for longer"):
-            train_on(trainer, {"logged": watch.rows, "scored": reward.rows}, vars(trainer.cost))
+            told = {"logged": watch.rows, "scored": reward.rows}
+            train_on(trainer, told, vars(trainer.cost), {f"rl.{name}": value for name, value in s})
     print(f"{task}: {trainer.cost}")
     return _curves(watch.rows, reward.rows, settings)
 

@@ -1,6 +1,7 @@
 """What the trainers of transformers and TRL have in common here: settings, one progress bar, and going on after a
 process was killed."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -93,36 +94,48 @@ def checkpointed(folder: Path | None, steps: int, whole: int = 1) -> Iterator[di
             yield {"output_dir": scratch}
 
 
-def _deciding(args: TrainingArguments) -> dict[str, object]:
-    """Those of a trainer's settings on which its weights depend."""
-    return {name: getattr(args, name) for name in DECIDING if hasattr(args, name)}
+def _deciding(trainer: Trainer, given: Mapping[str, object]) -> dict[str, object]:
+    """What the weights of a training depend on: the trainer's settings, those that it does not know, and hashes of its
+    data and of which weights it trains. As JSON gives it back."""
+    args = {name: getattr(trainer.args, name) for name in DECIDING if hasattr(trainer.args, name)}
+    trained = [(name, *p.shape) for name, p in trainer.model.named_parameters() if p.requires_grad]
+    hashed = {"data": trainer.train_dataset.to_dict(), "trained weights": trained}
+    digests = {name: hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12] for name, what in hashed.items()}
+    return json.loads(json.dumps({**args, **given, **digests}, default=str))
 
 
 class Told(TrainerCallback):
     """Completes a checkpoint by the rows that were told up to it, and the counts; one without them was cut off in the
     writing. The one of the last update is left without: transformers would train on from it."""
 
-    def __init__(self, rows: Mapping[str, list], counts: dict[str, float]):
-        self.rows, self.counts = rows, counts
+    def __init__(self, rows: Mapping[str, list], counts: dict[str, float], settings: Mapping[str, object]):
+        self.rows, self.counts, self.settings = rows, counts, settings
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if state.global_step < state.max_steps:
             told = Path(args.output_dir or "", f"checkpoint-{state.global_step}", TOLD)
             partial = told.with_suffix(".partial")
-            kept = {**self.rows, COUNTS: self.counts, SETTINGS: _deciding(args)}
-            partial.write_text(json.dumps(kept, default=str), encoding="utf-8")
+            kept = {**self.rows, COUNTS: self.counts, SETTINGS: self.settings}
+            partial.write_text(json.dumps(kept), encoding="utf-8")
             partial.replace(told)
 
 
-def train_on(trainer: Trainer, rows: Mapping[str, list], counts: dict[str, float] | None = None) -> None:
+def train_on(
+    trainer: Trainer,
+    rows: Mapping[str, list],
+    counts: dict[str, float] | None = None,
+    given: Mapping[str, object] | None = None,
+) -> None:
     """Trains, from the last whole checkpoint in the trainer's folder where there is one, to the weights and `rows` of a
-    training that was never cut off. `rows`: lists that the training fills; `counts`: numbers that it adds to. Without
-    checkpoints it just trains. Raises ValueError for a checkpoint of other settings, which stays as it is."""
+    training that was never cut off. `rows`: lists that the training fills; `counts`: numbers that it adds to;
+    `given`: settings that decide the weights and that the trainer does not know. Without checkpoints it just trains.
+    Raises ValueError for a checkpoint of other settings, data or weights, which stays as it is."""
     counts = {} if counts is None else counts
     if trainer.args.save_strategy == "no":
         trainer.train()
         return
-    trainer.add_callback(Told(rows, counts))
+    settings = _deciding(trainer, given or {})
+    trainer.add_callback(Told(rows, counts, settings))
     folders = Path(trainer.args.output_dir or "").glob("checkpoint-*")
     found = sorted(folders, key=lambda path: int(path.name.partition("-")[2]))
     whole = [path for path in found if (path / TOLD).is_file()]
@@ -131,8 +144,7 @@ def train_on(trainer: Trainer, rows: Mapping[str, list], counts: dict[str, float
             shutil.rmtree(path)
     if whole:
         kept = json.loads((whole[-1] / TOLD).read_text(encoding="utf-8"))
-        was, now = kept.pop(SETTINGS), json.loads(json.dumps(_deciding(trainer.args), default=str))
-        require_same(whole[-1], was, now, "name another folder, or remove it to begin anew")
+        require_same(whole[-1], kept.pop(SETTINGS), settings, "name another folder, or remove it to begin anew")
         counts.update(kept.pop(COUNTS))
         for name, told in kept.items():
             rows[name][:] = told

@@ -96,12 +96,25 @@ def test_a_checkpoint_that_was_cut_off_in_the_writing_is_passed_over(source, tmp
     assert told == rows and same(weights, whole)
 
 
-def test_a_checkpoint_of_other_settings_is_refused_and_kept(source, tmp_path):
+@pytest.mark.parametrize(
+    "overrides, queries, other",
+    [
+        ("rl.temperature=0.5", None, "temperature=1.0, not 0.5, rl.temperature=1.0, not 0.5"),
+        ("rl.beta1=0.2", None, "rl.beta1=0.05, not 0.2"),  # of the terms that TRL does not know,
+        ("rl.lambda_d=0.1", None, "rl.lambda_d=0.2, not 0.1"),  # and of the reward
+        ("folm.lora_rank=4", None, "trained weights='[0-9a-f]{12}', not '"),
+        ("", ["red shoes", "blue hats"], "data='[0-9a-f]{12}', not '"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_data_or_weights_is_refused_and_kept(
+    source, tmp_path, overrides, queries, other, monkeypatch
+):
     with pytest.raises(Killed):
         tune(source, tmp_path, "", 14)
     before = folder_hashes(tmp_path)
-    with pytest.raises(ValueError, match="of other settings .temperature=1.0, not 0.5.; name another folder"):
-        tune(source, tmp_path, "rl.temperature=0.5")
+    monkeypatch.setitem(tiny.QUERIES, "oar", queries or tiny.QUERIES["oar"])
+    with pytest.raises(ValueError, match=f"of other settings .{other}.*; name another folder"):
+        tune(source, tmp_path, overrides)
     assert folder_hashes(tmp_path) == before
 
 
