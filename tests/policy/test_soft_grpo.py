@@ -10,13 +10,13 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import Toy
-from trl import GRPOConfig
+from trl import GRPOConfig, GRPOTrainer
 
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import soft_grpo
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import frame
-from r4t_utils.policy.soft_grpo import SampledGRPOTrainer, SoftGRPOTrainer, soft_terms, spread_within
+from r4t_utils.policy.soft_grpo import Cost, SampledGRPOTrainer, SoftGRPOTrainer, soft_terms, spread_within
 from r4t_utils.policy.trainer import trainer_defaults
 
 pytestmark = pytest.mark.training
@@ -73,6 +73,13 @@ def test_expected_soft_terms_are_the_two_divergences():
 # The trainer against TRL's
 
 
+class Stock(GRPOTrainer):
+    """TRL's own trainer, but for who samples: with the same completions, all that differs is the loss."""
+
+    cost = Cost()
+    _generate_single_turn = SampledGRPOTrainer._generate_single_turn
+
+
 def spread(completions, **_):
     """A reward that tells completions apart."""
     return [float(sum(map(ord, text)) % 17) for text in completions]
@@ -124,24 +131,64 @@ def equal(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("iterations, accumulate", [(1, 1), (2, 1), (1, 2)])
-def test_without_soft_terms_it_is_trls_trainer_to_the_bit(tmp_path, iterations, accumulate):
-    ours = trained(tmp_path, iterations=iterations, accumulate=accumulate, beta1=0.0, beta2=0.0)
-    assert equal(ours, trained(tmp_path, SampledGRPOTrainer, iterations=iterations, accumulate=accumulate))
+SHARED = [
+    (1, 1),
+    (2, 1),
+    (4, 1),
+    (2, 2),
+]  # parts that an update accumulates, updates that a sampled batch is split into
 
 
-def test_equal_betas_change_nothing_on_policy(tmp_path):
+@pytest.mark.parametrize("iterations", [1, 2])
+@pytest.mark.parametrize("accumulate, updates", SHARED)
+def test_without_soft_terms_it_is_trls_trainer_to_the_bit(tmp_path, accumulate, updates, iterations):
+    shared = {"accumulate": accumulate, "updates": updates, "iterations": iterations}
+    assert equal(trained(tmp_path, beta1=0.0, beta2=0.0, **shared), trained(tmp_path, Stock, **shared))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
+def test_equal_betas_change_nothing_on_policy(tmp_path, accumulate):
     """With Table 3's settings the method is plain GRPO: one update a batch leaves the soft terms inert."""
-    assert equal(trained(tmp_path, beta1=0.05, beta2=0.05), trained(tmp_path, SampledGRPOTrainer))
+    soft = trained(tmp_path, accumulate=accumulate, beta1=0.05, beta2=0.05)
+    assert equal(soft, trained(tmp_path, Stock, accumulate=accumulate))
 
 
 def test_unequal_betas_act_on_policy(tmp_path):
-    assert not equal(trained(tmp_path, beta1=0.05, beta2=0.0), trained(tmp_path, SampledGRPOTrainer))
+    assert not equal(trained(tmp_path, beta1=0.05, beta2=0.0), trained(tmp_path, Stock))
 
 
 def test_equal_betas_act_once_a_batch_is_reused(tmp_path):
     soft = trained(tmp_path, iterations=2, beta1=0.05, beta2=0.05)
-    assert not equal(soft, trained(tmp_path, SampledGRPOTrainer, iterations=2))
+    assert not equal(soft, trained(tmp_path, Stock, iterations=2))
+
+
+@pytest.mark.parametrize("accumulate, updates", SHARED)
+def test_the_loss_of_a_training_is_equation_8_by_trls_own_counts(tmp_path, accumulate, updates):
+    """Every loss of a real training against Eq. 8 over the inputs that TRL made for it: an update's is a sum over its
+    parts, each divided by the tokens of all of them."""
+    it = trainer(tmp_path, accumulate=accumulate, updates=updates, iterations=2, beta1=0.3, beta2=0.1)
+    given, found = [], []
+
+    def kept(model, inputs):
+        found.append(SoftGRPOTrainer._compute_loss(it, model, inputs))
+        old = inputs.get("old_per_token_logps")
+        given.append((it._log_pi.detach(), old, inputs["completion_mask"], inputs["advantages"][:, None]))
+        return found[-1]
+
+    it._compute_loss = kept
+    with quiet():
+        it.train()
+    assert len(found) == 2 * accumulate
+    for first in range(0, len(found), accumulate):
+        sampled_once = updates * accumulate  # parts of a sampled batch: its tokens, over the updates, are the divisor
+        batch = given[first // sampled_once * sampled_once :][:sampled_once]
+        if len(batch) == sampled_once:
+            tokens_each = sum(int(mask.sum()) for _, _, mask, _ in batch) / updates
+            for (log_pi, old, mask, A), loss in zip(given[first:][:accumulate], found[first:]):
+                rho = torch.ones_like(log_pi) if old is None else (log_pi - old).exp()
+                each = 0.3 * rho * rho.log() - 0.1 * log_pi - torch.minimum(rho * A, rho.clamp(0.8, 1.2) * A)
+                expected = (each * mask).sum() / tokens_each
+                torch.testing.assert_close(loss.detach(), expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("accumulate, updates", [(1, 1), (4, 1), (1, 2), (4, 2)])
