@@ -46,7 +46,7 @@ def gather(target: Path) -> None:
     (target / "static").mkdir()
     shutil.copy(HERE / "site.css", target / "static")
     for path in (target / "notebooks").glob("*.ipynb"):
-        _describe_pictures(path)
+        _adapt(path)
     rooms, runs = _reference(target / "reference"), _results(target / "results")
     (target / "README.md").rename(target / "index.md")
     with (target / "index.md").open("a", encoding="utf-8") as index:
@@ -55,10 +55,13 @@ def gather(target: Path) -> None:
     _mend_links(target)
 
 
-def _describe_pictures(path: Path) -> None:
-    """Gives every figure of a notebook its alt text, which Sphinx reads from the cell."""
+def _adapt(path: Path) -> None:
+    """Gives every figure of a notebook its alt text, which Sphinx reads from the cell, and leads its links to code to
+    the reference."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\]\(\.\./r4t_utils/(\w+)/\w+\.py\)", r"](../reference/\1.md)", cell.source)
         for output in cell.get("outputs", []):
             if about := output.get("metadata", {}).get("image/png"):
                 cell.metadata["mystnb"] = {"image": {"alt": about["alt"], "width": f"{about['width']}px"}}

@@ -1,11 +1,15 @@
 """What `make record` writes between the marks of a notebook's prose, ``<!-- NAME STAGE -->`` ... ``<!-- end NAME -->``,
 from a folder of recorded results. STAGE is there where a block is about one stage."""
 
+import ast
+import inspect
 import json
 import os
 import re
+import textwrap
 import tomllib
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +85,19 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     return [*lines, "", _picture(place, "best_of")]
 
 
+def code(folder: Path, place: Path, name: str) -> list[str]:
+    """A function of the package, such as r4t_utils.policy.rewards.vendi, without its docstring, and where it stands."""
+    module, _, function = name.rpartition(".")
+    lines, _ = inspect.getsourcelines(getattr(import_module(module), function))
+    source = textwrap.dedent("".join(lines)).rstrip()
+    first, *rest = ast.parse(source).body[0].body  # pyright: ignore[reportAttributeAccessIssue]
+    shown, said = source.splitlines(), isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    if said and rest:
+        del shown[first.lineno - 1 : first.end_lineno]
+    file = Path(*module.split(".")).with_suffix(".py").as_posix()
+    return ["```python", *shown, "```", f"`{function}` stands in [{file}](../{file})."]
+
+
 def trial(folder: Path, place: Path, name: str) -> list[str]:
     """The figure of a trial that stands in results/trials, and its differences where it has a table of them."""
     trials = place.parents[1] / "trials"
@@ -110,11 +127,11 @@ def _picture(folder: Path, name: str) -> str:
 def between(text: str, name: str, body: Callable[[str], str]) -> str:
     """The text with what stands between ``<!-- NAME ARGUMENT -->`` and ``<!-- end NAME -->`` drawn anew by
     `body(argument)`, the argument "" where there is none; the same text where there are no such marks."""
-    marks = re.compile(rf"(<!-- {name}(?: (\w+))? -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+    marks = re.compile(rf"(<!-- {name}(?: ([\w.]+))? -->\n).*?(<!-- end {name} -->)", re.DOTALL)
     return marks.sub(lambda found: f"{found[1]}{body(found[2] or '')}\n{found[3]}", text)
 
 
-BLOCKS = {"badges": badges, "cost": cost, "seeds": over_seeds, "ablations": ablations, "trial": trial}
+BLOCKS = {"badges": badges, "cost": cost, "seeds": over_seeds, "ablations": ablations, "trial": trial, "code": code}
 
 
 def filled(source: str, folder: Path, place: Path | None = None) -> str:

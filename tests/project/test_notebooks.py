@@ -81,6 +81,7 @@ def faults(notebook: dict, size: int) -> list[str]:
             len(re.findall(r"[.!?](?:\s|$)", told.partition("**The paper**")[0])) >= 3
             for told in (source(c).partition("**What we found.**")[2] for c in prose)
         ),
+        "what remains open": any("**What remains open**" in source(c) for c in prose),
         "less than 1 MB": size < 1_000_000,
     }
     return [rule for rule, holds in rules.items() if not holds]
@@ -92,9 +93,16 @@ def test_there_are_exactly_the_six():
 
 def test_what_notebooks_tell_of_recorded_results_is_what_is_recorded():
     told = [source(c) for path in FOUND for c in notebooks.read(path).cells if c["cell_type"] == "markdown"]
-    badges_and_costs, others = 2 * len(STAGES), 5  # seeds, ablations, three trials
+    badges_and_costs, others = 2 * len(STAGES), 13  # seeds, ablations, three trials, eight functions
     assert sum(text.count("<!-- end ") for text in told) == badges_and_costs + others
     assert [blocks.filled(text, paths.ROOT / "results/cpu/sample") for text in told] == told
+
+
+def test_every_equation_of_the_paper_is_typeset_and_named():
+    prose = [source(c) for path in FOUND for c in notebooks.read(path).cells if c["cell_type"] == "markdown"]
+    for number in range(1, 10):
+        named = [text for text in prose if re.search(rf"\(Eq\. {number}[);]", text)]
+        assert any("$$" in text for text in named), f"Eq. {number}"
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda p: p.stem)
@@ -165,7 +173,7 @@ def good():
         cell.update(execution_count=count, outputs=outputs)
     told = (
         "![a map](map.png)\n[next](2.ipynb)\n\n$$x = 1$$",
-        "**What we found.** It holds. It costs little. More is open.",
+        "**What we found.** It holds. It costs little. More is to come. **What remains open** is why.",
         "**Try this.**",
     )
     prose = [{"cell_type": "markdown", "id": f"x{i}", "metadata": {}, "source": text} for i, text in enumerate(told)]
@@ -232,6 +240,7 @@ def edit(cell, **changes):
         (edit(2, outputs=[]), "a picture behind the first cell"),
         (edit(0, source="![a map](map.png) $$1$$"), "a way on to the next notebook"),
         (edit(5, source="**What we found.** Nothing."), "something to try"),
+        (edit(4, source="**What we found.** It holds. It costs little. That is all."), "what remains open"),
         (edit(4, source="**What we found.** Nothing. At all. **The paper** more."), "three sentences of what we found"),
         (
             edit(2, outputs=[{"output_type": "stream", "text": "/home/somebody/x"}]),
