@@ -100,7 +100,7 @@ compare record: setup
 	@$(PY) -m r4t_utils.run.$@ $(RUN)
 
 figures: setup
-	@$(PY) -m r4t_utils.evaluation.drawing results/"$$PROFILE"/"$$DATASET"*
+	@$(PY) -m r4t_utils.evaluation.drawing results/"$$PROFILE"/"$$DATASET"* results/"$$PROFILE"/"$$DATASET"*/ablations results/trials
 
 readme: setup
 	@$(PY) docs/readme.py

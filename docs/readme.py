@@ -1,16 +1,15 @@
 """Draws the generated blocks of README.md, and of the notebooks' prose, from the recorded runs: `make readme`."""
 
-import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import nbformat
 
 from r4t_utils.evaluation import verdicts
 from r4t_utils.evaluation.claims import CLAIMS
-from r4t_utils.run import blocks, paths
+from r4t_utils.run import blocks, paths, recorded
 from r4t_utils.run.files import write_text
 from r4t_utils.run.stage import STAGES
 
@@ -81,7 +80,7 @@ def runs_block(runs: Mapping[str, Path]) -> str:
     for heading, folder in runs.items():
         if not (folder / "manifest.json").is_file():
             continue
-        facts = _json(folder / "manifest.json")
+        facts = recorded.run(folder)
         stages = list(facts["stages"].values())
         seeds, given = facts.get("seeds", {}), "" if facts["profile"] == "cpu" else f" PROFILE={facts['profile']}"
         if facts["dataset"] != "sample":
@@ -93,8 +92,10 @@ def runs_block(runs: Mapping[str, Path]) -> str:
         cells = f"[{heading}]({place})", f"`{command}`", str(len(seeds) or 1), machine
         cells += ", ".join(commits), f"{minutes:.1f}"
         lines.append(f"| {' | '.join(cells)} |")
-        if (ablations := folder / "ablations" / "manifest.json").is_file():
-            lines.append(_ablations_row(_json(ablations), f"[{heading}, C7 and C8]({place}/ablations)", given))
+        if (folder / "ablations").is_dir():
+            lines.append(
+                _ablations_row(recorded.ablations(folder), f"[{heading}, C7 and C8]({place}/ablations)", given)
+            )
     return "\n".join(lines)
 
 
@@ -124,8 +125,8 @@ def badges_block(runs: Mapping[str, Path]) -> str:
 
 def cost_block(runs: Mapping[str, Path]) -> str:
     """Time and peak memory of each stage of every run that is recorded."""
-    found = {heading: folder / "manifest.json" for heading, folder in runs.items()}
-    table = {heading: _json(path)["stages"] for heading, path in found.items() if path.is_file()}
+    found = {heading: folder for heading, folder in runs.items() if (folder / "manifest.json").is_file()}
+    table = {heading: recorded.run(folder)["stages"] for heading, folder in found.items()}
     headings = " | ".join(f"{heading}: minutes | peak memory, MB" for heading in table)
     lines = [f"| stage | {headings} |", "|---" * (1 + 2 * len(table)) + "|"]
     for stage in (*STAGES, "all"):
@@ -134,10 +135,6 @@ def cost_block(runs: Mapping[str, Path]) -> str:
         peaks = [max(facts["peak_memory_mb"] for facts in found) for found in chosen]
         lines.append(f"| {stage} | {' | '.join(f'{m:.1f} | {p}' for m, p in zip(minutes, peaks))} |")
     return "\n".join(lines)
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 BLOCKS = {
@@ -179,4 +176,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"error: {error}")

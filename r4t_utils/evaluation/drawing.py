@@ -120,12 +120,16 @@ def draw(name: str, folder: str | Path) -> Drawn:
 
 
 def main(folders: list[str]) -> None:
-    """Draws every figure whose files are in one of the folders; exits with a message where there is none."""
+    """Draws every figure whose files are in one of the folders; exits with a message where there is none, or a field is
+    missing."""
     found = [(n, Path(f)) for f in folders for n, e in FIGURES.items() if all(Path(f, x).is_file() for x in e.files)]
     if not found:
         sys.exit(f"{' '.join(folders) or 'no folder'}: no recorded results; run `make reproduce` for that run first")
     for name, folder in found:
-        draw(name, folder)
+        try:
+            draw(name, folder)
+        except ValueError as error:
+            sys.exit(f"error: {error}")
         print(folder / "figures" / f"{name}.png")
 
 

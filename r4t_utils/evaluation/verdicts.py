@@ -1,12 +1,12 @@
 """From scores to verdicts: every claim measured over seeds and judged after Holm's correction, beside the paper."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from r4t_utils.evaluation.claims import (
     ABLATED,
@@ -22,6 +22,7 @@ from r4t_utils.evaluation.claims import (
     paper_value,
 )
 from r4t_utils.evaluation.intervals import LEVEL, Bootstrap, difference, holm, ratio, ratio_of_medians
+from r4t_utils.machine.checks import read_fields
 
 Measured = dict[str, dict[str, Bootstrap]]  # claim's id -> test's name -> statistic
 COLUMNS = ["seed", "task", "query", "group", "method", "score", "value"]  # of scores.parquet
@@ -112,6 +113,30 @@ def _times(frame: pd.DataFrame, path: str, part: str, batch: int) -> dict[int, f
     """Seconds of one path's part by round."""
     rows = frame[(frame["batch"] == batch) & (frame["part"] == part) & (frame["path"] == path)]
     return dict(zip(rows["repeat"], rows["seconds"]))
+
+
+class _Part(BaseModel):
+    """A test's row in claims.json; an infinite ratio is null there."""
+
+    test: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    threshold: float
+    decides: bool
+
+
+class _Row(BaseModel):
+    """A claim's row in claims.json."""
+
+    id: str
+    claim: str
+    paper: str
+    ours: str
+    alone: str
+    verdict: str
+    seeds: int
+    parts: list[_Part]
 
 
 def verdict(low: float, high: float, threshold: float = 0.0) -> str:
@@ -234,12 +259,11 @@ def read(folder: Path) -> list[dict]:
     """The claims of a folder of results, in order: those of ablations/, then claims.json, and for what is in neither
     claims_latency.json.
 
-    Empty where there are none, or where an earlier version of the project wrote them.
+    Empty where there are none. Raises ValueError, which names file and field, for rows that are not of this version.
     """
     rows: dict[str, dict] = {}
     for name in ("claims_latency", "claims", "ablations/claims"):
         path = folder / f"{name}.json"
-        for row in json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []:
+        for row in read_fields(path, list[_Row]) if path.is_file() else []:
             rows[row["id"]] = row
-    current = all("alone" in row for row in rows.values())
-    return [rows[claim.id] for claim in CLAIMS if claim.id in rows] if current else []
+    return [rows[claim.id] for claim in CLAIMS if claim.id in rows]

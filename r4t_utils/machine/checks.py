@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, files
 from numbers import Integral
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from safetensors.numpy import load_file
 
 from r4t_utils.settings import fault
@@ -101,6 +101,17 @@ def read_json(path: Path, model: type[Model]) -> Model:
     if left := sorted(model.model_fields.keys() - found.model_fields_set):
         raise damaged(path, f"is not of this version (no value for {', '.join(left)})")
     return found
+
+
+def read_fields(path: Path, kind: Any) -> Any:
+    """What a JSON file holds, the fields of a pydantic type checked and any others left. Raises ValueError, which names
+    the field, for one that is missing or not allowed."""
+    values = read(path, lambda p: json.loads(p.read_bytes()))
+    try:
+        TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise damaged(path, f"is not of this version ({'; '.join(map(fault, error.errors()))})") from None
+    return values
 
 
 def read_tensors(

@@ -3,7 +3,6 @@ from a folder of recorded results. STAGE is there where a block is about one sta
 
 import ast
 import inspect
-import json
 import os
 import re
 import textwrap
@@ -13,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from r4t_utils.run import paths
+from r4t_utils.run import paths, recorded
 
 MEASURES = {  # of ablations.csv, all times 100
     "reward": "reward, 6:2:2",
@@ -33,7 +32,7 @@ MEASURES = {  # of ablations.csv, all times 100
 
 def cost(folder: Path, place: Path, stage: str) -> list[str]:
     """What a stage of the recorded run took."""
-    facts = _json(folder / "manifest.json")["stages"][stage]
+    facts = recorded.run(folder)["stages"][stage]
     minutes, gigabytes = facts["seconds"] / 60, facts["peak_memory_mb"] / 1000
     return [f"The recorded run of this notebook took {minutes:.1f} minutes and {gigabytes:.1f} GB of memory."]
 
@@ -57,7 +56,7 @@ def over_seeds(folder: Path, place: Path, stage: str) -> list[str]:
     """The claims with their verdicts over seeds."""
     from r4t_utils.evaluation import verdicts
 
-    seeds = _json(folder / "manifest.json").get("seeds", {})
+    seeds = recorded.run(folder).get("seeds", {})
     if not seeds:
         return ["One seed is recorded, which decides no claim."]
     return [_picture(place, "claims"), "", *_claims(verdicts.read(folder), list(seeds))]
@@ -67,20 +66,22 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     """Figure 4 and its claims: figures, verdicts, what every policy measures at its end, and what it says."""
     import pandas as pd
 
-    folder, place = folder / "ablations", place / "ablations"
-    if not folder.is_dir():
+    from r4t_utils.evaluation import verdicts
+
+    if not (folder / "ablations").is_dir():
         return ["Not recorded here: `make ablations` trains the policies, and `make record` puts them here."]
-    facts, curves = _json(folder / "manifest.json"), pd.read_csv(folder / "ablations.csv")
+    seeds, folder, place = recorded.ablations(folder)["seeds"], folder / "ablations", place / "ablations"
+    curves = pd.read_csv(folder / "ablations.csv")
     last = curves.loc[curves["step"] == curves.groupby("variant")["step"].transform("max")]
     start = curves.loc[curves["step"] == 0].groupby("seed", as_index=False).head(1).assign(variant="zero-shot")
     ends = pd.concat([start, last])
     ends["reward"] = 0.6 * ends["ground"] + 0.2 * ends["div"] + 0.2 * ends["align"]  # by the same measure for all
-    lines = [_picture(place, "ablations"), "", *_claims(_json(folder / "claims.json"), facts["seeds"]), ""]
+    lines = [_picture(place, "ablations"), "", *_claims(verdicts.read(folder), seeds), ""]
     lines += [f"| tuned by | {' | '.join(MEASURES.values())} |", "|---" * (1 + len(MEASURES)) + "|"]
     for variant, rows in ends.groupby("variant", sort=False):
         lines.append(f"| {variant} | {' | '.join(f'{100 * rows[key].mean():.1f}' for key in MEASURES)} |")
     said = pd.read_csv(folder / "ablations_said.csv")
-    lines += ["", f"What they say to “{said['asked'].iloc[0]}”, seed {facts['seeds'][0]}:", ""]
+    lines += ["", f"What they say to “{said['asked'].iloc[0]}”, seed {seeds[0]}:", ""]
     lines += [f"- *{name}*: {text.replace(' | ', '; ')}" for name, text in zip(said["variant"], said["fanout"])]
     return [*lines, "", _picture(place, "best_of")]
 
@@ -160,7 +161,3 @@ def _table(ids: list[str], heads: Sequence[str], rows: list[list[str]]) -> list[
     shown = [head for head in heads if head]
     lines = [f"| id | {' | '.join(shown)} |", "|---" * (1 + len(shown)) + "|"]
     return lines + [f"| {name} | {' | '.join(row[: len(shown)])} |" for name, row in zip(ids, rows)]
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -27,7 +27,8 @@ def judged():
 def said(i, claim):
     tests = [{"test": test.name, "threshold": test.threshold, "decides": test.decides} for test in claim.tests]
     parts = [test | {"mean": 0.03 + i, "low": i, "high": 0.05 + i} for test in tests]
-    return {"id": claim.id, "alone": SAID[i % 3], "verdict": SAID[i % 3], "parts": parts}
+    told = {"id": claim.id, "claim": claim.text, "paper": "", "ours": "", "seeds": 3, "parts": parts}
+    return told | {"alone": SAID[i % 3], "verdict": SAID[i % 3]}
 
 
 def tables():

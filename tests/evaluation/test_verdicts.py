@@ -217,11 +217,14 @@ def test_means_by_method_are_in_hundredths_per_seed_and_over_seeds():
 
 def test_claims_are_read_from_a_folder_in_order(tmp_path):
     assert verdicts.read(tmp_path) == []
+    judged = verdicts.table(verdicts.measure(scores(), 200, 0) | verdicts.measure_latency(latency(13.0), 64, 200, 0))
     for name, ids in (("claims_latency", ["C9"]), ("claims", ["N1", "C2"])):
-        (tmp_path / f"{name}.json").write_text(json.dumps([{"id": i, "alone": "holds"} for i in ids]))
+        rows = [next(row for row in judged if row["id"] == i) for i in ids]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
     assert [row["id"] for row in verdicts.read(tmp_path)] == ["C2", "C9", "N1"]
-    (tmp_path / "claims.json").write_text(json.dumps([{"id": "C2", "verdict": "holds"}]))  # of an earlier version
-    assert verdicts.read(tmp_path) == []
+    (tmp_path / "claims.json").write_text(json.dumps([judged[0] | {"seeds": None}]))
+    with pytest.raises(ValueError, match=r"claims.json is not of this version \(0.seeds=None "):
+        verdicts.read(tmp_path)
 
 
 def without(**where):
