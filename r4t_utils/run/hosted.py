@@ -18,6 +18,7 @@ PYTHONS = {"colab": ((3, 12), (3, 13)), "kaggle": ((3, 12),)}  # for which their
 KEPT = ("torch", "numpy", "pandas", "ipykernel")  # another version of these means a restart, or no GPU
 MISSING = "(missing)"
 KEEPING = {"colab": "/content/drive/MyDrive", "kaggle": "/kaggle/working"}  # folders that outlive a session
+ELSEWHERE = "neither Colab nor Kaggle: a machine of your own, which `make setup` prepares"
 
 
 class HostError(RuntimeError):
@@ -32,8 +33,8 @@ def host(environment: Mapping[str, str] = os.environ) -> str:
 def install(name: str, call: Callable[[list[str]], object] = subprocess.check_call) -> None:
     """Installs what a host lacks and the project itself, and says so; warns of a Python that its list is not for.
 
-    pip may not change one of `KEPT`: subprocess.CalledProcessError where it cannot do without, or fails otherwise;
-    HostError where it has changed one all the same.
+    pip may not change one of `KEPT`: HostError where it cannot do without, fails otherwise, or has changed one all the
+    same.
     """
     running = sys.version_info[:2]
     if running not in PYTHONS[name]:
@@ -45,7 +46,11 @@ def install(name: str, call: Callable[[list[str]], object] = subprocess.check_ca
         kept.writelines(f"{package}=={version}\n" for package, version in before.items() if version != MISSING)
         kept.flush()
         for what in (["--constraint", kept.name, "--requirement", str(listed)], ["--no-deps", "--editable", str(ROOT)]):
-            call([sys.executable, "-m", "pip", "install", "--quiet", *what])
+            try:
+                call([sys.executable, "-m", "pip", "install", "--quiet", *what])
+            except subprocess.CalledProcessError as error:
+                remedy = "what it says stands above; switch the notebook's internet on, or start a new session"
+                raise HostError(f"pip ended with {error.returncode}: {remedy}") from None
     importlib.invalidate_caches()
     changed = [f"{package} {was} to {_version(package)}" for package, was in before.items() if _version(package) != was]
     if changed:
@@ -62,7 +67,7 @@ def set_up(stage: str, **parameters) -> None:
     """
     name = host()
     if not name:
-        print("neither Colab nor Kaggle: nothing is set up")
+        print(ELSEWHERE)
         return
     install(name)
     if Path(KEEPING[name]).is_dir():

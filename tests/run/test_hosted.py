@@ -59,9 +59,17 @@ def test_a_changed_kernel_and_another_python_are_told(monkeypatch, capsys):
     assert "its list was resolved for 3.2" in capsys.readouterr().out
 
 
+def test_a_pip_that_fails_is_told_with_a_remedy():
+    def call(command):
+        raise subprocess.CalledProcessError(1, command)
+
+    with pytest.raises(hosted.HostError, match="pip ended with 1: .* switch the notebook's internet on"):
+        hosted.install("colab", call)
+
+
 def test_elsewhere_nothing_is_set_up(capsys):
     hosted.set_up("05_evaluation")
-    assert capsys.readouterr().out == "neither Colab nor Kaggle: nothing is set up\n"
+    assert capsys.readouterr().out == hosted.ELSEWHERE + "\n"
 
 
 def test_a_notebook_alone_runs_the_stages_before_it(toy, monkeypatch, capsys):
@@ -83,17 +91,31 @@ def test_a_notebook_alone_runs_the_stages_before_it(toy, monkeypatch, capsys):
 def test_every_notebook_has_the_set_up_cell_after_its_parameters_and_badges_for_itself(stage):
     cells = notebooks.read(paths.ROOT / "notebooks" / f"{stage}.ipynb").cells
     at = next(i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
-    assert f'hosted.set_up("{stage}", **' in cells[at + 1].source and cells[at + 1].outputs == []
+    assert f'hosted.set_up("{stage}", **' in cells[at + 1].source
+    assert [output.text for output in cells[at + 1].outputs] == [hosted.ELSEWHERE + "\n"]
     links = re.findall(r"\]\((https://(?:colab|kaggle)[^)]*|https://www\.kaggle[^)]*)\)", cells[0].source)
     assert len(links) == 2 and all(link.endswith(f"notebooks/{stage}.ipynb") for link in links)
 
 
-@pytest.mark.training
-def test_the_set_up_cell_does_nothing_here():
+def set_up_cell(**environment):
+    """Runs the set-up cell by itself, with these variables."""
     cells = notebooks.read(paths.ROOT / "notebooks" / "05_evaluation.ipynb").cells
     (cell,) = (cell.source for cell in cells if "hosted" in cell.source)
-    run = subprocess.run([sys.executable, "-c", cell], capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
-    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    return subprocess.run([sys.executable, "-c", cell], capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.training
+def test_the_set_up_cell_says_that_a_host_is_none_that_it_knows():
+    run = set_up_cell(PATH=os.environ["PATH"], BINDER_REPO_URL="https://example.org")
+    assert (run.returncode, run.stdout, run.stderr) == (0, hosted.ELSEWHERE + "\n", "")
+
+
+@pytest.mark.training
+def test_a_host_without_a_network_is_told_what_to_switch_on(tmp_path):
+    (tmp_path / "git").write_text("#!/bin/sh\nexit 128\n")
+    (tmp_path / "git").chmod(0o755)
+    run = set_up_cell(PATH=str(tmp_path), HOME=str(tmp_path), KAGGLE_KERNEL_RUN_TYPE="Interactive")
+    assert run.returncode and "switch the notebook's internet on and run this cell again" in run.stderr
 
 
 def test_kaggle_is_asked_for_a_gpu_that_works_and_for_a_notebook_that_exists():
