@@ -20,6 +20,13 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def gpu_memory() -> int:
+    """Bytes that the CUDA GPU has."""
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory
+
+
 def bf16() -> bool:
     """Whether the device computes in bfloat16 itself; older GPUs only emulate it, and so do older processors."""
     import torch

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from r4t_utils.machine.device import device
+from r4t_utils.machine.device import device, gpu_memory
 from r4t_utils.policy import pretrained
-from r4t_utils.run import command, files, kernel, manifest, notebooks, paths
+from r4t_utils.run import command, files, kernel, manifest, notebooks, paths, plan
 from r4t_utils.run.command import outdated
 from r4t_utils.run.run import Run
 from r4t_utils.run.stage import STAGES, require_inputs, require_writable
@@ -22,9 +22,8 @@ from r4t_utils.settings import SettingsError
 # What the results say of each stage; the rest of its manifest stays with the artifact.
 TOLD = ("seed", "overrides", "settings", "digest", "inputs", "code", "data", "results", "summary")
 TOLD += ("commit", "versions", "hardware")
-# What a run of a profile needs: its measured peak lies below; that of lm is reckoned from its parts. Those for a GPU
-# need the GPU's memory instead.
-MEMORY_GB = {"smoke": 3, "cpu": 4, "lm": 11}
+# What a run of a profile needs: its measured peak, on any data, lies below. Those for a GPU need the GPU's instead.
+MEMORY_GB = {"smoke": 3, "cpu": 4.5, "lm": 11}
 FOR_GPU = "gpu", "paper"
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -50,10 +49,18 @@ def without_gpu(run: Run) -> str:
 
 def require_memory(run: Run) -> None:
     """Raises SettingsError where the machine, or the container that this runs in, has less memory than the profile
-    needs.
+    needs, and where the GPU has less than the policy's weights take in training, as `plan` reckons them.
 
-    Other settings than the profile's need another amount, so a run that names some is let through.
+    Other settings than the profile's need another amount of the machine's, so a run that names some is let through.
     """
+    policy = plan.POLICIES.get(run.settings.folm.policy)
+    if run.profile in FOR_GPU and device() != "cpu" and policy:
+        stages = plan.planned(run.settings, policy, plan.DEVICES["H100"], 1)
+        need, have = max(stage.memory for stage in stages), gpu_memory() / 1e9
+        if have < need:
+            remedy = "take a GPU with more, a smaller folm.policy, or LoRA (folm.lora_rank=16)"
+            what = f"weights, gradients and moments of {run.settings.folm.policy} take {need:.1f} GB"
+            raise SettingsError(f"profile {run.profile}: {what}, and the GPU has {have:.1f}; {remedy}")
     need, have = MEMORY_GB.get(run.profile, 0), memory() / 1e9
     if have < need and not run.overrides:
         remedy = "take a smaller profile (PROFILE=smoke, cpu), or give SET a smaller rl.micro_batch"

@@ -76,6 +76,15 @@ def test_a_profile_for_a_gpu_says_that_none_is_there(monkeypatch):
     assert pipeline.without_gpu(Run.checked("gpu")) == ""
 
 
+def test_a_gpu_with_too_little_memory_for_the_policy_is_said_before_anything_starts(monkeypatch):
+    monkeypatch.setattr(pipeline, "device", lambda: "cuda")
+    monkeypatch.setattr(pipeline, "gpu_memory", lambda: 16e9)
+    said = r"profile paper: weights, .* of google/gemma-3-4b-it take 77.4 GB, and the GPU has 16.0; .*folm.lora_rank=16"
+    with pytest.raises(ValueError, match=said):
+        pipeline.require_memory(Run.checked("paper"))
+    pipeline.require_memory(Run.checked("gpu"))  # LoRA on a smaller policy
+
+
 def test_a_policy_that_is_not_there_is_said_before_anything_starts(quick, tmp_path, monkeypatch):
     for policy, words in ((str(tmp_path), "no model is there"), ("./none", "no model is there")):
         run = Run.checked("smoke", overrides=f"folm.policy={policy}")
