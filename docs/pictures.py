@@ -69,15 +69,16 @@ def reward() -> str:
     label = "Three panels. Groundedness: sub-queries near their contents are good. Diversity: results that lie apart "
     label += "are good. Alignment: small angles between the sub-queries and the query are good."
     parts = []
-    for i, (title, says) in enumerate(
+    for i, (title, formula, says) in enumerate(
         (
-            ("groundedness (Eq. 3)", "near a content: real"),
-            ("diversity (Eq. 2)", "results apart: varied"),
-            ("alignment (Eq. 4)", "near the query: on topic"),
+            ("groundedness (Eq. 3)", "1 − mean distance of qᵢ and c*ᵢ", "near a content: can be answered"),
+            ("diversity (Eq. 2)", "exp of the entropy of cos(c*ᵢ, c*ⱼ) / k", "results apart: varied"),
+            ("alignment (Eq. 4)", "mean cos(qᵢ, q)", "near the query: on topic"),
         )
     ):
         parts += [
-            text(130 + 255 * i, 20, title, 12, INK, 'font-weight="bold"'),
+            text(130 + 255 * i, 18, title, 12, INK, 'font-weight="bold"'),
+            text(130 + 255 * i, 35, formula, 11, INK),
             text(130 + 255 * i, 168, says, 11, PALE),
         ]
     asked, found = [(60, 60), (110, 120), (190, 75)], [(78, 78), (128, 104), (205, 120)]
@@ -90,7 +91,7 @@ def reward() -> str:
     for x, y in ((590, 60), (640, 50), (690, 72)):
         parts += [line(640, 140, x, y), dot(x, y, BLUE)]
     parts += [line(640, 140, 650, 66, ORANGE), dot(650, 66, ORANGE)]
-    key = (("sub-query", BLUE), ("content found", GREEN), ("query", ORANGE))
+    key = (("sub-query qᵢ", BLUE), ("found first, c*ᵢ", GREEN), ("query q", ORANGE))
     for i, (name, colour) in enumerate(key):
         parts += [dot(270 + 110 * i, 188, colour, 4), text(315 + 110 * i, 192, name, 10, PALE)]
     return svg(770, 204, label, *parts)
@@ -102,9 +103,9 @@ def denoiser() -> str:
     label += "cross-attention to the query and its nearest contents, and an MLP, then a linear layer, and is added to "
     label += "the scaled input."
     parts = [
-        box(13, 60, 92, 44, "noisy set Z", "L rows × d"),
+        box(13, 60, 92, 44, "noisy set Z̃", "L rows × d"),
         arrow(109, 82, 131, 82),
-        box(135, 60, 70, 44, "linear", "c_in Z"),
+        box(135, 60, 70, 44, "linear", "c_in Z̃"),
         arrow(209, 82, 231, 82),
         f'<rect x="235" y="34" width="330" height="98" rx="8" fill="none" stroke="{PALE}" stroke-dasharray="4 3"/>',
         text(400, 28, "block, repeated", 10, PALE),
@@ -123,7 +124,7 @@ def denoiser() -> str:
         arrow(292, 156, 292, 114),
         f'<path d="M292 188 V196 H521 V114 m-4 6 l4 -6 l4 6" fill="none" stroke="{PALE}"/>',
         f'<path d="M59 108 V206 H722 V108 m-4 6 l4 -6 l4 6" fill="none" stroke="{PALE}"/>',
-        text(640, 200, "c_skip Z + c_out F", 10, PALE),
+        text(640, 200, "c_skip Z̃ + c_out F", 10, PALE),
     ]
     return svg(770, 216, label, *parts)
 
