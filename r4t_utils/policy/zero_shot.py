@@ -1,5 +1,7 @@
 """The policy before any reward, which is the zero-shot row: a small or a pretrained one, warmed up by lessons."""
 
+import hashlib
+import json
 from pathlib import Path
 
 from datasets import Dataset
@@ -7,6 +9,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from r4t_utils.data.language import Language
+from r4t_utils.machine.checks import read, require_same
 from r4t_utils.machine.device import release
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import form, vocabulary
@@ -37,10 +40,7 @@ def zero_shot_policy(
         policy, lessons = small_policy(queries, settings, seed, language)
     else:
         policy = Folm.load(settings.policy, settings)
-        rows = list(form.lessons(policy, queries, settings.warmup_fanouts, LINES, seed))
-        if not rows:
-            why = f"answered none of {settings.warmup_fanouts} queries with {settings.k} different sub-queries"
-            raise ValueError(f"folm.policy={settings.policy} {why}; name another policy, or lower folm.k")
+        rows = _lessons(policy, queries, settings, seed, checkpoints and checkpoints / "lessons.json")
         if size := settings.vocab_size:
             said = [text for texts in (*map(dict.values, rows), *queries.values()) for text in texts]
             policy = Folm(*vocabulary.cut(merged(policy.model), policy.tokenizer, size, said), settings)
@@ -50,6 +50,38 @@ def zero_shot_policy(
     policy.save(folder)
     release()
     return str(folder)
+
+
+def _lessons(
+    policy: Folm, queries: dict[str, list[str]], settings: FolmSettings, seed: int, kept: Path | None
+) -> list[dict[str, str]]:
+    """The lessons in form that a pretrained policy writes itself and that fit its length, from `kept` where they were
+    written before. Raises ValueError where there are none, or `kept` has those of other settings or queries."""
+    asked = hashlib.sha256(json.dumps(queries).encode()).hexdigest()[:12]
+    now = settings.model_dump(mode="json") | {"seed": seed, "queries": asked}
+    if kept and kept.is_file():
+        saved = read(kept, lambda path: json.loads(path.read_bytes()))
+        require_same(kept, saved["settings"], now, "name another folder, or remove it to begin anew")
+        return saved["lessons"]
+    written = list(form.lessons(policy, queries, settings.warmup_fanouts, LINES, seed))
+    rows = [row for row in written if _fits(policy, row, settings)]
+    if not rows:
+        why = f"answered none of {settings.warmup_fanouts} queries with {settings.k} different sub-queries"
+        why = f"wrote {len(written)} lessons, of which none fits" if written else why
+        remedy = "raise folm.max_new_tokens" if written else "name another policy, or lower folm.k"
+        raise ValueError(f"folm.policy={settings.policy} {why}; {remedy}")
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".partial")
+        partial.write_text(json.dumps({"settings": now, "lessons": rows}), encoding="utf-8")
+        partial.replace(kept)
+    return rows
+
+
+def _fits(policy: Folm, row: dict[str, str], settings: FolmSettings) -> bool:
+    """Whether a lesson can be learnt to its end: one that is cut teaches answers without one."""
+    tokens = policy.tokenizer(row["prompt"] + row["completion"], add_special_tokens=False)["input_ids"]
+    return len(tokens) < settings.max_prompt_tokens + settings.max_new_tokens  # the end is a token more
 
 
 def warm_up(

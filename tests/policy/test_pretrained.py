@@ -174,6 +174,23 @@ def test_lessons_are_learnt_and_the_policy_is_saved_whole(saved, monkeypatch):
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
+def test_lessons_that_were_written_are_not_written_again(saved, monkeypatch):
+    folder, overrides = saved
+    s, kept, written = tiny.settings(overrides).folm, folder / "kept" / "lessons.json", []
+    rows = [{"prompt": "<outfits> boho", "completion": prompts.frame(["red hat", "blue hat", "bag"])}]
+    long = rows[0] | {"prompt": "boho " * 60}
+    monkeypatch.setattr(form, "lessons", lambda *_: written.append(1) or [*rows, long])
+    policy = Folm.load(s.policy, s)
+    for _ in range(2):
+        assert zero_shot._lessons(policy, tiny.QUERIES, s, 0, kept) == rows  # one whose end would be cut is left out
+    assert written == [1]
+    with pytest.raises(ValueError, match="lessons.json is a checkpoint of other settings .seed=0, not 1.; name another"):
+        zero_shot._lessons(policy, tiny.QUERIES, s, 1, kept)
+    monkeypatch.setattr(form, "lessons", lambda *_: [long])
+    with pytest.raises(ValueError, match="wrote 1 lessons, of which none fits; raise folm.max_new_tokens"):
+        zero_shot._lessons(policy, tiny.QUERIES, s, 0, None)
+
+
 def test_a_pretrained_policy_is_cut_to_its_lessons_and_queries_before_it_is_taught(saved, monkeypatch):
     folder, overrides = saved
     rows = [{"prompt": "<outfits> boho", "completion": prompts.frame(["red hat", "blue hat", "bag"])}] * 24
