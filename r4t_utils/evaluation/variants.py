@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from r4t_utils.evaluation import verdicts
 from r4t_utils.evaluation.claims import ABLATED, ALL_THREE, EVEN, GROUNDED, GROUNDED_ALIGNED, UNTUNED, WIDE
+from r4t_utils.evaluation.intervals import difference
 
 STEPS = 60  # updates of every policy here, at most: half of the cpu profile's
 
@@ -28,6 +30,7 @@ def _reused(times: int, soft: bool) -> str:
     return f"{_OURS} rl.steps_per_generation=1 rl.num_iterations={times}{terms}"
 
 
+DEFAULT = "2:2.5:5.5, guarded"  # the reward of the cpu profile
 _PRINTED = "rl.repeats=printed rl.reference_kl=0"  # without our two guards against collapse
 _GUARDED = "rl.repeats=once rl.reference_kl=0.05"
 _622, _OURS = _weights(0.6, 0.2, 0.2), f"{_weights(0.2, 0.25, 0.55)} {_GUARDED}"
@@ -43,10 +46,11 @@ VARIANTS = {
     "6:2:2, raw Vendi, guarded": Variant(f"{_622} {_GUARDED}".replace("_over_k", ""), "scale"),
     "6:2:2, standardised, guarded": Variant(f"{_622} {_GUARDED} rl.terms=standardised", "scale"),
     "alignment x diversity, guarded": Variant(f"{_622} {_GUARDED} rl.terms=product", "scale"),
-    "2:2.5:5.5, guarded": Variant(_OURS, "scale, samples"),
+    DEFAULT: Variant(_OURS, "scale, samples"),
     "2:2.5:5.5, guarded, three times the samples": Variant(f"{_OURS} rl.steps=90 rl.num_iterations=1", "samples"),
     "2:2.5:5.5, credit per sub-query, guarded": Variant(f"{_OURS} rl.credit=sub_query", "scale"),
     "2:2.5:5.5, found, guarded": Variant(f"{_OURS} rl.alignment=found", "scale"),
+    "batches used once": Variant(_reused(1, soft=True), "reuse"),
     "batches used twice": Variant(_reused(2, soft=True), "reuse"),
     "batches used twice, no soft terms": Variant(_reused(2, soft=False), "reuse"),
     "batches used four times": Variant(_reused(4, soft=True), "reuse"),
@@ -87,3 +91,17 @@ def scores(seen: pd.DataFrame) -> pd.DataFrame:
     wide = _ends(seen).drop(columns=["asked", "fanout", "step"])
     long = wide.melt(["variant", "seed", "query", "group"], var_name="score")
     return long.rename(columns={"variant": "method"}).assign(task=ABLATED)
+
+
+def gained(seen: pd.DataFrame, n_boot: int) -> pd.DataFrame:
+    """How far every policy's quality lies above that of `DEFAULT`, alone and merged, over seeds and groups of queries:
+    variant, measure, mean, low, high, n, in hundredths."""
+    rows, long = [], scores(seen)
+    for measure in ("quality", "merged"):
+        base, groups = verdicts.values(long, ABLATED, DEFAULT, measure)
+        for name in (UNTUNED, *VARIANTS):
+            if name != DEFAULT and name in set(long["method"]):
+                found = difference(verdicts.values(long, ABLATED, name, measure)[0], base, n_boot, 0, groups).interval
+                shown = {"mean": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high, "n": found.n}
+                rows.append({"variant": name, "measure": measure, **shown})
+    return pd.DataFrame(rows)

@@ -116,6 +116,7 @@ def gather(runs: Sequence[Run], made: dict[Path, tuple[list[str], Run]]) -> None
     files.write_text(run.ablations / "claims.json", files.to_json(table))
     frames = {"ablations": variants.curves(seen), "ablations_said": variants.said(seen)}
     frames["best_of"] = variants.best_of(chosen)
+    frames["ablations_gained"] = variants.gained(seen, run.settings.evaluation.bootstrap)
     for name, frame in frames.items():
         files.write_text(run.ablations / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     for name in ("ablations", "best_of"):

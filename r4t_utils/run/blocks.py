@@ -29,6 +29,8 @@ MEASURES = {  # of ablations.csv, all times 100
     "merged": "judge: merged",
 }
 
+FIRST = ("reward", "contents", "copies", "quality", "merged")  # of them; the others are folded
+
 
 def cost(folder: Path, place: Path, stage: str) -> list[str]:
     """What a stage of the recorded run took."""
@@ -77,13 +79,29 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     ends = pd.concat([start, last])
     ends["reward"] = 0.6 * ends["ground"] + 0.2 * ends["div"] + 0.2 * ends["align"]  # by the same measure for all
     lines = [_picture(place, "ablations"), "", *_claims(verdicts.read(folder), seeds), ""]
+    means = {name: 100 * rows[[*MEASURES]].mean() for name, rows in ends.groupby("variant", sort=False)}
+    above = _above_default(folder)
+    lines += [f"| tuned by | {' | '.join(MEASURES[key] for key in FIRST)} |", "|---" * (1 + len(FIRST)) + "|"]
+    for name, row in means.items():
+        cells = (f"{row[key]:.1f}{above.get((name, key), '')}" for key in FIRST)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "<details><summary>All that was measured of them, and what they say</summary>", ""]
     lines += [f"| tuned by | {' | '.join(MEASURES.values())} |", "|---" * (1 + len(MEASURES)) + "|"]
-    for variant, rows in ends.groupby("variant", sort=False):
-        lines.append(f"| {variant} | {' | '.join(f'{100 * rows[key].mean():.1f}' for key in MEASURES)} |")
+    lines += [f"| {name} | {' | '.join(f'{row[key]:.1f}' for key in MEASURES)} |" for name, row in means.items()]
     said = pd.read_csv(folder / "ablations_said.csv")
-    lines += ["", f"What they say to “{said['asked'].iloc[0]}”, seed {seeds[0]}:", ""]
+    lines += ["", f"To “{said['asked'].iloc[0]}”, seed {seeds[0]}:", ""]
     lines += [f"- *{name}*: {text.replace(' | ', '; ')}" for name, text in zip(said["variant"], said["fanout"])]
+    lines += ["", "</details>"]
     return [*lines, "", _picture(place, "best_of")]
+
+
+def _above_default(folder: Path) -> dict[tuple[str, str], str]:
+    """{(variant, measure): how far it lies above the default reward}, as an interval."""
+    import pandas as pd
+
+    file = folder / "ablations_gained.csv"
+    rows = pd.read_csv(file).to_dict("records") if file.is_file() else []
+    return {(row["variant"], row["measure"]): " ({mean:+.1f} [{low:+.1f}, {high:+.1f}])".format(**row) for row in rows}
 
 
 def code(folder: Path, place: Path, name: str) -> list[str]:

@@ -7,8 +7,8 @@ from r4t_utils.evaluation import variants, verdicts
 from r4t_utils.evaluation.claims import ABLATED, ALL_THREE, GROUNDED, UNTUNED, WIDE
 from r4t_utils.run import profiles
 
-MEASURES = ("ground", "div", "align", "contents", "copies", "quality")
-ENDS = {ALL_THREE: 0.6, WIDE: 0.5, GROUNDED: 0.2}
+MEASURES = ("ground", "div", "align", "contents", "copies", "quality", "merged")
+ENDS = {ALL_THREE: 0.6, WIDE: 0.5, GROUNDED: 0.2, variants.DEFAULT: 0.4}
 
 
 def seen(seeds=2, queries=6, steps=(0, 40, 80)):
@@ -44,6 +44,15 @@ def test_what_is_said_is_one_query_s_before_and_after():
     said = variants.said(seen())
     assert list(said["variant"]) == [UNTUNED, *ENDS] and set(said["asked"]) == {"query 0"}
     assert list(said["fanout"]) == [f"{ALL_THREE} at 0", *(f"{name} at 80" for name in ENDS)]
+
+
+def test_every_policy_is_compared_with_that_of_the_default_reward():
+    found = variants.gained(seen(), 200).set_index(["measure", "variant"])
+    assert list(found.loc["merged"].index) == [UNTUNED, GROUNDED, ALL_THREE, WIDE]
+    assert found.loc["quality", ALL_THREE]["mean"] == pytest.approx(20)
+    assert found.loc["merged", UNTUNED]["mean"] == pytest.approx(15)
+    assert found.loc["quality", GROUNDED]["mean"] == pytest.approx(-20) and set(found["n"]) == {6}
+    assert ((found["low"] <= found["mean"] + 1e-9) & (found["mean"] <= found["high"] + 1e-9)).all()
 
 
 def test_every_variant_is_a_setting_of_every_profile():

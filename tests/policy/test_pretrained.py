@@ -184,7 +184,9 @@ def test_lessons_that_were_written_are_not_written_again(saved, monkeypatch):
     for _ in range(2):
         assert zero_shot._lessons(policy, tiny.QUERIES, s, 0, kept) == rows  # one whose end would be cut is left out
     assert written == [1]
-    with pytest.raises(ValueError, match="lessons.json is a checkpoint of other settings .seed=0, not 1.; name another"):
+    with pytest.raises(
+        ValueError, match="lessons.json is a checkpoint of other settings .seed=0, not 1.; name another"
+    ):
         zero_shot._lessons(policy, tiny.QUERIES, s, 1, kept)
     monkeypatch.setattr(form, "lessons", lambda *_: [long])
     with pytest.raises(ValueError, match="wrote 1 lessons, of which none fits; raise folm.max_new_tokens"):

@@ -63,7 +63,7 @@ def test_trials_are_made_once_seed_by_seed_and_gathered(toy_trials, capsys):
     assert toy_trials == [0] * each + [1] * each
     folder = Run.checked().ablations
     told = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
-    assert sorted(told) == ["ablations.csv", "ablations_said.csv", "best_of.csv"]
+    assert sorted(told) == ["ablations.csv", "ablations_gained.csv", "ablations_said.csv", "best_of.csv"]
     assert sorted(p.name for p in (folder / "figures").iterdir()) == ["ablations.png", "best_of.png"]
     rows = {row["id"]: row for row in json.loads((folder / "claims.json").read_text())}
     assert set(rows) == {"C7", "C8"} and "lost by groundedness alone +40.0" in rows["C7"]["ours"]
