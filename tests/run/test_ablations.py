@@ -122,6 +122,7 @@ def test_they_are_recorded_without_their_trials_and_told_where_a_notebook_marks_
     assert "of an earlier run" not in told() and "| id | claim | verdict |" in told()
     table = [line.split(" | ")[0:3] for line in told().splitlines() if line.startswith("| ")]
     assert ["| zero-shot", "50.0", "50.0"] in table and [f"| {claims.GROUNDED}", "10.0", "10.0"] in table
+    assert f"| {claims.GROUNDED} | 10.0 | 10.0 | 10.0 | 10.0 (-50.0 [-50.0, -50.0]) |" in told()
     assert f"- *{claims.ALL_THREE}*: one; two" in told()
     shown = re.findall(r"\]\((.+?)\)", told())
     assert len(shown) == 2 and all((paths.notebooks() / place).is_file() for place in shown), shown
