@@ -56,6 +56,7 @@ FIGURES = {
     "diffusion_progress": Entry(training_figures.diffusion_progress, ("diffusion_progress.csv",)),
     "results": Entry(figures.results, ("metrics.csv",)),
     "claims": Entry(figures.claims, ("claims.json",)),
+    "claims_short": Entry(figures.claims_short, ("claims.json",)),
     "ladder": Entry(figures.ladder, ("ladder.csv",)),
     "few_evaluations": Entry(training_figures.few_evaluations, ("few_evaluations.csv",)),
     "generalisation": Entry(training_figures.generalisation, ("generalisation.csv", "generalisation_curve.csv")),

@@ -18,6 +18,7 @@ VERDICTS: dict[str, dict[str, Any]] = {
     "does not hold": {"color": PALETTE[3], "marker": "X"},
     "undecided": {"color": "0.45", "marker": "o", "fillstyle": "none"},
 }
+KIND_NAMES = {"difference": "points of 100", "ratio": "ratio"}
 EDGE = 100  # where a larger ratio, or an infinite one, is drawn
 RESULT_PANELS = {"oar": ("quality", "alignment", "diversity"), "wscr": ("recall", "hit", "vendi")}
 
@@ -96,6 +97,41 @@ def claims(rows: list[dict]) -> Figure:
         pale = {"color": "0.45", "marker": "o", "markersize": 3, "fillstyle": "none", "linewidth": 0.8, "alpha": 0.6}
         looks.append(Line2D([], [], label="small: without the query's own list", **pale))
     figure.legend(handles=looks, loc="outside lower center", ncols=3, handletextpad=0.4)
+    return figure
+
+
+def claims_short(rows: list[dict]) -> Figure:
+    """The claims, a line each: the intervals of all that decides it, over all seeds, beside the paper's numbers
+    (diamonds). Left: differences in points of 100, from the query's own list taking part; right: ratios, on a
+    logarithmic axis. A filled circle holds, a cross does not, a hollow circle is undecided; pale marks are the same
+    claim where the query's own list takes no part. To hold, all must lie to the right of the dashed line."""
+    known = {test.name: test for claim in CLAIMS for test in claim.tests}
+    each = {row["id"]: [known[part["test"]] for part in _deciding(row)] for row in rows}
+    wide = {
+        kind: [row for row in rows if each[row["id"]][:1] and each[row["id"]][0].kind == kind] for kind in KIND_NAMES
+    }
+    figure, ((left, right),) = subplots(1, 2, 0.19 * len(wide["difference"]) + 0.9, width_ratios=(3, 2))
+    for ax, (kind, shown) in zip((left, right), wide.items()):
+        scale = 100 if kind == "difference" else 1
+        for y, row in enumerate(shown):
+            tests, parts, other = each[row["id"]], _deciding(row), row.get("without_query")
+            for i, (test, part) in enumerate(zip(tests, parts)):
+                at = y + (i - (len(parts) - 1) / 2) * 0.5 / len(parts)
+                _verdict(ax, at, scale, row, part, markersize=4, elinewidth=1, zorder=4)
+                threshold = min(scale * part["threshold"], EDGE)
+                ax.plot([threshold] * 2, [y - 0.5, y + 0.5], color="0.45", linestyle=DASHED, linewidth=1, zorder=0)
+                paper = paper_differences(test)
+                ax.plot(
+                    paper, [at] * len(paper), color="0.1", marker="D", markersize=3, fillstyle="none", linestyle="none"
+                )
+            for part in _deciding(other):
+                _verdict(ax, y + 0.36, scale, other or row, part, markersize=3, elinewidth=0.6, alpha=0.5, zorder=3)
+        ax.set(ylim=(len(shown) - 0.4, -0.6), yticks=range(len(shown)), yticklabels=[row["id"] for row in shown])
+        ax.grid(axis="y", visible=False)
+    left.set_xlabel(f"difference, {KIND_NAMES['difference']}")
+    marks = 1, 2, 5, 10, 20
+    right.set(xlabel="ratio", xscale="log", xticks=marks, xticklabels=marks)
+    right.xaxis.set_minor_locator(NullLocator())
     return figure
 
 

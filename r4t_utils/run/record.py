@@ -82,7 +82,8 @@ def _gather(run: Run, made: dict[str, dict], together: dict, folder: Path) -> No
     told = run.ablations if run.ablations.is_dir() else run.recorded / ablations.FOLDER
     if told.is_dir():  # what was recorded of them stays where this run has none
         shutil.copytree(told, folder / ablations.FOLDER, ignore=shutil.ignore_patterns(ablations.TRIALS))
-    drawing.draw("claims", folder)  # what the stages, the seeds and the ablations decide together
+    for name in ("claims", "claims_short"):  # what the stages, the seeds and the ablations decide together
+        drawing.draw(name, folder)
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -64,7 +64,14 @@ def test_record_keeps_tables_figures_manifest_and_the_default_runs_outputs(ran, 
     paths.notebook(FIRST).write_text(json.dumps(edited))
     assert record.main([]) == 0
     found = sorted(str(p.relative_to(run.recorded)) for p in run.recorded.rglob("*") if p.is_file())
-    assert found == ["claims.json", "figures/a.png", "figures/claims.png", "manifest.json", "toy.json"]
+    assert found == [
+        "claims.json",
+        "figures/a.png",
+        "figures/claims.png",
+        "figures/claims_short.png",
+        "manifest.json",
+        "toy.json",
+    ]
     assert list(json.loads((run.recorded / "manifest.json").read_text())["stages"]) == [FIRST, SCORED]
     for stage in (FIRST, SCORED):
         assert notebooks.was_run(paths.notebook(stage))
