@@ -103,7 +103,10 @@ class _Batch:
         real = self.real[:, : start + tokens.shape[1]]
         positions = (real.cumsum(1)[:, start:] - 1).clamp(min=0)
         seen = {"attention_mask": real, "position_ids": positions, "past_key_values": self.cache}
-        return self.model(input_ids=tokens, use_cache=True, logits_to_keep=1, **seen).logits[:, -1]
+        # Chosen by index, the last states lie together; as a slice they do not, and torch then copies the whole head
+        # for each row: 57 MB a row for SmolLM2.
+        last = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
+        return self.model(input_ids=tokens, use_cache=True, logits_to_keep=last, **seen).logits[:, -1]
 
     def take(self, rows: torch.Tensor) -> None:
         """Goes on with these rows, in this order; a row may be taken several times."""

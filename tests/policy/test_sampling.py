@@ -103,6 +103,15 @@ def test_the_distribution_is_that_of_generate(precision, top_p):
         assert len(common) > 5 and stats.chi2_contingency(np.hstack([table, rest + 1])).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_head_is_given_states_that_lie_together(kind):
+    """Else torch makes a copy of its weights for each row."""
+    policy, given = model(kind), []
+    policy.lm_head.register_forward_pre_hook(lambda head, inputs: given.append(inputs[0]))
+    greedy(policy, PROMPTS, tokens=3)
+    assert max(map(len, given)) > 1 and all(states.is_contiguous() and states.shape[1] == 1 for states in given)
+
+
 # The draw
 
 
