@@ -17,6 +17,7 @@ from r4t_utils.run.stage import STAGES
 RUNS = {
     "synthetic corpus": ("cpu", "sample"),
     "Perspectrum": ("cpu", "perspectrum"),
+    "Perspectrum, SmolLM2": ("lm", "perspectrum"),
     "Polyvore subset": ("cpu", "polyvore-subset"),
 }
 NONE = "not recorded"

@@ -51,7 +51,8 @@ def hero(frame: pd.DataFrame) -> Figure:
     shown = frame.loc[(frame.rule == "median") & (frame.view == "sub-queries")].fillna("")
     k = shown["rank"].max()
     figure, ax = _canvas(0.62 + 0.25 * k)
-    ax.text(0.1, 0.2, f"“{shown['query'].iloc[0]}”", fontsize=11, fontweight="bold", va="center")
+    asked = shown["query"].iloc[0]
+    ax.text(0.1, 0.2, f"“{asked}”", fontsize=min(11, 700 / len(asked)), fontweight="bold", va="center")
     for x, method, heading in ((0.1, ZERO_SHOT, "before tuning"), (3.6, FOLM, "after tuning")):
         ax.text(x, 0.46, heading, fontsize=8, fontweight="bold", va="center", color="0.35")
         for row in shown.loc[shown.method == method].itertuples():

@@ -75,7 +75,7 @@ def claims(rows: list[dict]) -> Figure:
         scale = 100 if kind == "difference" else 1
         for i, (test, (row, part), (other, its_part)) in enumerate(shown):
             _verdict(ax, i, scale, row, part, markersize=5, capsize=2, zorder=4)
-            if its_part:
+            if other and its_part:
                 _verdict(ax, i + 0.33, scale, other, its_part, markersize=3, elinewidth=0.8, alpha=0.6, zorder=3)
             threshold = min(scale * part["threshold"], EDGE)
             ax.plot([threshold] * 2, [i - 0.5, i + 0.5], color="0.45", linestyle=DASHED, linewidth=1, zorder=0)

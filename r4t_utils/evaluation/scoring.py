@@ -84,7 +84,7 @@ def by_rule(
             for name, given in directions.items():
                 answer = other.along(queries, given)
                 row[name] = 100 * score(answer)
-                row[f"{name}, different"] = np.mean([len(set(ids)) for ids in answer.ids.tolist()])
+                row[f"{name}, different"] = np.mean([len(set(ids)) for ids in answer.ids.tolist()])  # pyright: ignore[reportArgumentType]
             rows.append(row)
     return pd.DataFrame(rows)
 
