@@ -18,7 +18,6 @@ from r4t_utils.evaluation.methods import Search
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.synthesis import Pairs, synthesise
 from r4t_utils.run import manifest, paths, profiles
-from r4t_utils.settings import Merging
 from r4t_utils.space.database import Database
 from r4t_utils.space.encoder import SentenceEncoder
 
@@ -43,10 +42,8 @@ class HeldOut:
         self.queries = self.rows["query"].tolist()
         self.training_queries = self.database.corpus.queries("oar", "train")["query"].tolist()
         self.judge = judge(self.database.corpus, SentenceEncoder())
-        rules = self.settings.merging, Merging(rule="fill", query_weight=0.0)
-        self.search = {
-            way: Search(self.encoder, self.index, self.k, self.k, rule) for way, rule in zip(WAYS, rules, strict=True)
-        }
+        merged = Search(self.encoder, self.index, self.k, self.k, self.settings.merging)
+        self.search = dict(zip(WAYS, (merged, merged.by("fill")), strict=True))
 
     def pairs(self, policy: str, n: int, seed: int, targets: str = "sub_queries") -> Pairs:
         """Pairs of n fan-outs per training query by one of the run's policies, as notebook 3 makes them."""

@@ -6,7 +6,7 @@ choose among the candidates of the query itself, are in `rerankers`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -53,6 +53,12 @@ class Search:
         """What directions (n, m, d), of any m, find for n queries."""
         ids = find(self.index, directions, self.encoder.text(queries), self.k, self.how)
         return Answer(ids, directions, texts)
+
+    def by(self, rule: str, query_weight: float = 0.0) -> "Search":
+        """The same search with another rule of merging, and by default without the query's own list. Raises
+        ValueError for a rule or a weight that there is not."""
+        how = Merging(rule=rule, query_weight=query_weight)  # pyright: ignore[reportArgumentType]
+        return replace(self, how=how)
 
     def asking(self, queries: list[str], texts: Texts) -> Answer:
         """What sub-queries (n lists of m, of any m) find for n queries. ValueError for lists of unlike length."""

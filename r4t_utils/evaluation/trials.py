@@ -18,7 +18,7 @@ from r4t_utils.policy.prompts import Fanout, frame, matching_key
 from r4t_utils.policy.set_reward import SetReward
 from r4t_utils.policy.trainer import Look
 from r4t_utils.policy.zero_shot import zero_shot_policy
-from r4t_utils.settings import Merging, Settings
+from r4t_utils.settings import Settings
 from r4t_utils.space.database import Database
 from r4t_utils.space.encoder import SentenceEncoder
 
@@ -62,20 +62,21 @@ class Watched:
 
         formed; ground, div (Vendi / k) and align, the terms of the reward, of the sub-queries as a search engine
         completes them (`Search.complete`); found, the alignment of what they find; alignment, diversity and quality,
-        the judge's, of k different results without the plain query's own list; merged, the quality by the run's own
-        rule; and for collapse: distinct, the share of sub-queries that differ; contents, that of nearest contents that
-        differ; copies, sub-queries that are the query but for a word or so (`NEAR`); elsewhere, how many of the other
-        queries find the same content; outside, words that are not in the lexicon.
+        the judge's, of k different results without the plain query's own list; merged, the quality with it; and for
+        collapse: distinct, the share of sub-queries that differ; contents, that of nearest contents that differ;
+        copies, sub-queries that are the query but for a word or so (`NEAR`); elsewhere, how many of the other queries
+        find the same content; outside, words that are not in the lexicon.
         """
         queries, k, s = self.queries["query"].tolist(), self.settings.folm.k, self.settings
         index = self.database.index("oar")
-        alone = Search(self.database.encoder, index, k, k, Merging(rule="fill", query_weight=0.0))
+        search = Search(self.database.encoder, index, k, k, s.merging)
+        alone = search.by(s.merging.rule)
         answer = alone.asking(queries, alone.complete(queries, fanouts))
         texts, Q = answer.texts or [], np.asarray(answer.directions)
         top, distance = (x[:, 0].reshape(len(queries), k) for x in index.search(Q.reshape(-1, Q.shape[-1]), 1))
         terms = rewards.composite(distance, index.vectors[top], Q, self.z_q, diversity="vendi_over_k")
         scores = self.judge.score(self.queries, answer.ids, None, k, s.evaluation.alpha)
-        merged = Search(self.database.encoder, index, k, k, s.merging).along(queries, Q)
+        merged = search.along(queries, Q)
         words = [clean(" ".join(row)).split() for row in texts]
         finders = pd.Series([c for row in top for c in set(row)]).value_counts()
         return pd.DataFrame(
