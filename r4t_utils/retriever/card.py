@@ -68,13 +68,16 @@ def _scored(record: Record) -> list[str]:
         shown = own[own["metric"].isin(SCORES[task])] if method in ROWS else own.iloc[:0]
         for row in shown.to_dict("records"):
             rows.append((task, method, row["metric"], "{mean:.1f} [{low:.1f}, {high:.1f}]".format(**row), row["n"]))
-    held = [(claim["id"], claim["claim"], claim["ours"], claim["verdict"]) for claim in record.claims]
+    held = []
+    for claim in record.claims:
+        other = (claim.get("without_query") or {}).get("verdict", "")
+        held.append((claim["id"], claim["claim"], claim["ours"], claim["verdict"], other))
     return [
         "## How it scored",
         f"Recorded by {run}{commit}; test queries, 95 % intervals, k different results per query.",
         _table(("task", "method", "score", "value", "n"), rows),
         "## Which claims held",
-        _table(("", "claim", "measured", "verdict"), held),
+        _table(("", "claim", "measured", "verdict", "without the query's own list"), held),
     ]
 
 
