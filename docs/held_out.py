@@ -43,7 +43,7 @@ class HeldOut:
         self.training_queries = self.database.corpus.queries("oar", "train")["query"].tolist()
         self.judge = judge(self.database.corpus, SentenceEncoder())
         merged = Search(self.encoder, self.index, self.k, self.k, self.settings.merging)
-        self.search = dict(zip(WAYS, (merged, merged.by("fill")), strict=True))
+        self.search = dict(zip(WAYS, (merged, merged.alone("fill")), strict=True))
 
     def pairs(self, policy: str, n: int, seed: int, targets: str = "sub_queries") -> Pairs:
         """Pairs of n fan-outs per training query by one of the run's policies, as notebook 3 makes them."""

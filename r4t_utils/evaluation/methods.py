@@ -54,10 +54,10 @@ class Search:
         ids = find(self.index, directions, self.encoder.text(queries), self.k, self.how)
         return Answer(ids, directions, texts)
 
-    def by(self, rule: str, query_weight: float = 0.0) -> "Search":
-        """The same search with another rule of merging, and by default without the query's own list. Raises
-        ValueError for a rule or a weight that there is not."""
-        how = Merging(rule=rule, query_weight=query_weight)  # pyright: ignore[reportArgumentType]
+    def alone(self, rule: str | None = None) -> "Search":
+        """The same search without the query's own list, by the same rule of merging or by another. Raises ValueError
+        for a rule that there is not."""
+        how = Merging(rule=rule or self.how.rule, query_weight=0.0)  # pyright: ignore[reportArgumentType]
         return replace(self, how=how)
 
     def asking(self, queries: list[str], texts: Texts) -> Answer:

@@ -1,6 +1,7 @@
 """From answers to scores: one value per query and score, as a mean over a method's runs, in one long table."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import comb
 
 import numpy as np
@@ -11,7 +12,7 @@ from r4t_utils.evaluation.judges import AttributeJudge, EmbeddingJudge, JudgeSpa
 from r4t_utils.evaluation.label_judge import LabelJudge
 from r4t_utils.evaluation.methods import Answer, Search, groundedness, own_top
 from r4t_utils.policy.set_reward import SetReward
-from r4t_utils.settings import EvaluationSettings
+from r4t_utils.settings import EvaluationSettings, Merging
 from r4t_utils.space.merging import RULES
 
 
@@ -61,7 +62,7 @@ def without_query(search: Search, queries: list[str], answer: Answer) -> Answer:
     directions, as that of a re-ranker."""
     if answer.directions is None:
         return answer
-    return search.by(search.how.rule).along(queries, answer.directions, answer.texts)
+    return search.alone().along(queries, answer.directions, answer.texts)
 
 
 def by_rule(
@@ -77,7 +78,7 @@ def by_rule(
     rows = []
     for rule in RULES:
         for weight in weights if rule != "top1" else (0.0,):
-            other = search.by(rule, weight)
+            other = replace(search, how=Merging(rule=rule, query_weight=weight))  # pyright: ignore[reportArgumentType]
             row: dict[str, str | float] = {"rule": rule, "query_weight": weight}
             for name, given in directions.items():
                 answer = other.along(queries, given)

@@ -62,15 +62,15 @@ class Watched:
 
         formed; ground, div (Vendi / k) and align, the terms of the reward, of the sub-queries as a search engine
         completes them (`Search.complete`); found, the alignment of what they find; alignment, diversity and quality,
-        the judge's, of k different results without the plain query's own list; merged, the quality with it; and for
-        collapse: distinct, the share of sub-queries that differ; contents, that of nearest contents that differ;
-        copies, sub-queries that are the query but for a word or so (`NEAR`); elsewhere, how many of the other queries
-        find the same content; outside, words that are not in the lexicon.
+        the judge's, of the results by the run's rule without the plain query's own list; merged, the quality with it;
+        and for collapse: distinct, the share of sub-queries that differ; contents, that of nearest contents that
+        differ; copies, sub-queries that are the query but for a word or so (`NEAR`); elsewhere, how many of the other
+        queries find the same content; outside, words that are not in the lexicon.
         """
         queries, k, s = self.queries["query"].tolist(), self.settings.folm.k, self.settings
         index = self.database.index("oar")
         search = Search(self.database.encoder, index, k, k, s.merging)
-        alone = search.by(s.merging.rule)
+        alone = search.alone()
         answer = alone.asking(queries, alone.complete(queries, fanouts))
         texts, Q = answer.texts or [], np.asarray(answer.directions)
         top, distance = (x[:, 0].reshape(len(queries), k) for x in index.search(Q.reshape(-1, Q.shape[-1]), 1))
