@@ -97,6 +97,7 @@ class FolmSettings(Section):
     max_new_tokens: Annotated[int, Field(ge=4)]
     temperature: Temperature
     top_p: Rate
+    sampler: Literal["own", "vllm"]
 
     @property
     def warmed_up(self) -> bool:

@@ -1,6 +1,7 @@
 """The fan-out language model (FOLM): a causal language model that is asked for fan-outs, in batches."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ class Folm:
         how = {"max_new_tokens": longest, "temperature": temperature, "top_p": s.top_p}
         for rows in progress.track(batches, label) if label else batches:
             ids = self.tokenizer([prompts[i] for i in rows], add_special_tokens=False)["input_ids"]
-            drawn = sampling.sample(model, ids, ends, **how, seed=int(torch.randint(2**62, (), generator=generator)))
+            drawn = sampler(s)(model, ids, ends, **how, seed=int(torch.randint(2**62, (), generator=generator)))
             for i, row in zip(rows, drawn):
                 answers[i] = str(self.tokenizer.decode([token for token in row if token not in ends]))
         return answers
@@ -148,6 +149,15 @@ class Folm:
             why = "neither its tokenizer nor its generation settings name an end token, so no answer would ever end"
             raise ValueError(f"{str(folder)!r} is no policy: {why}; name another in folm.policy, or add its eos_token")
         return policy
+
+
+def sampler(settings: FolmSettings) -> Callable[..., list[list[int]]]:
+    """Who draws completions: `sampling.sample`, or vLLM under the same signature."""
+    if settings.sampler == "own":
+        return sampling.sample
+    from r4t_utils.policy import vllm_sampling
+
+    return vllm_sampling.sample
 
 
 def merged(model: "PreTrainedModel | PeftModel") -> PreTrainedModel:

@@ -40,9 +40,7 @@ def sample(
     (0, 1]. The same model, prompts and seed give the same completions. Raises ValueError for an empty prompt and for
     numbers out of range.
     """
-    whole("max_new_tokens", max_new_tokens, 1)
-    if not (0 <= temperature < float("inf") and 0 < top_p <= 1):
-        raise ValueError(f"temperature={temperature!r} must be 0 or more, and top_p={top_p!r} above 0 and at most 1")
+    require(prompts, max_new_tokens, temperature, top_p)
     if not prompts:
         return []
     device = model.device
@@ -64,6 +62,15 @@ def sample(
                 rows, token, done = rows[left], token[left], done[left]
             logits = batch.read(token[:, None])
     return [row[:length] for row, length in zip(written.tolist(), (written >= 0).sum(1).tolist())]
+
+
+def require(prompts: Sequence[Sequence[int]], max_new_tokens: int, temperature: float, top_p: float) -> None:
+    """Raises ValueError for what `sample` cannot do."""
+    whole("max_new_tokens", max_new_tokens, 1)
+    if not (0 <= temperature < float("inf") and 0 < top_p <= 1):
+        raise ValueError(f"temperature={temperature!r} must be 0 or more, and top_p={top_p!r} above 0 and at most 1")
+    if not all(map(len, prompts)):
+        raise ValueError("a prompt is empty: a completion needs a token to start from; give every prompt one")
 
 
 def draw(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator) -> torch.Tensor:
@@ -121,8 +128,6 @@ def _read(
     """The prompts, read: a batch with room for `more` tokens per row, and the logits (n, V) of the first of them."""
     each = {prompt: i for i, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
     shortest, longest = min(map(len, each)), max(map(len, each))
-    if not shortest:
-        raise ValueError("a prompt is empty: a completion needs a token to start from; give every prompt one")
     columns = zip(*(prompt[: shortest - 1] for prompt in each))  # so that each has a token of its own left to read
     shared = next((i for i, column in enumerate(columns) if len(set(column)) > 1), shortest - 1)
     batch = _Batch(model, longest + more)

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from r4t_utils.machine.device import release
 from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import prompts
-from r4t_utils.policy.folm import Folm, sampled
+from r4t_utils.policy.folm import Folm, sampled, sampler
 from r4t_utils.policy.sampling import sample
 from r4t_utils.policy.set_reward import SetReward
 from r4t_utils.policy.trainer import Look, Watch, checkpointed, moved, train_on, trainer_defaults
@@ -42,13 +42,13 @@ class Cost:
 
 
 class SampledGRPOTrainer(GRPOTrainer):
-    """GRPO whose completions are drawn by `sampling.sample`, as a policy's are everywhere here, and that counts its
-    cost."""
+    """GRPO whose completions are drawn by `draw`, as a policy's are everywhere here, and that counts its cost."""
 
     args: GRPOConfig
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, draw: Callable[..., list[list[int]]] = sample, **kwargs):
         super().__init__(*args, **kwargs)
+        self.draw = draw
         self.cost, self.epochs_gone, self.start = Cost(), 0, time.perf_counter()
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs):
@@ -71,7 +71,7 @@ class SampledGRPOTrainer(GRPOTrainer):
         start, seed = time.perf_counter(), int(torch.randint(2**62, ()))
         model = sampled(self.accelerator.unwrap_model(self.model), bool(self.args.bf16))
         settings = {"max_new_tokens": self.max_completion_length, "temperature": self.temperature, "top_p": self.top_p}
-        completions = sample(model, prompt_ids, self.eos_token_ids, **settings, seed=seed)
+        completions = self.draw(model, prompt_ids, self.eos_token_ids, **settings, seed=seed)
         del model
         if self.args.bf16:  # accelerate ties a copy's forward to the copy, so that no count of references frees it
             release()
@@ -212,14 +212,16 @@ def train(
         config = GRPOConfig(logging_steps=1, **options)
         data = Dataset.from_dict(rows)
         soft = {"beta1": s.beta1, "beta2": s.beta2, "credited": s.credit == "sub_query"}
-        trainer = SoftGRPOTrainer(policy.model, reward, config, data, processing_class=policy.tokenizer, **soft)
+        known = {"processing_class": policy.tokenizer, "draw": sampler(policy.settings)}
+        trainer = SoftGRPOTrainer(policy.model, reward, config, data, **known, **soft)
         watch = Watch(trainer, f"Soft-GRPO, {task}", shown="reward")
         if look:
             trainer.add_callback(look)
         why = "every group had equal rewards (all completions malformed or truncated?)"
         with moved(policy.model, f"{why}; raise folm.max_new_tokens or warm the policy up for longer"):
             told = {"logged": watch.rows, "scored": reward.rows}
-            train_on(trainer, told, vars(trainer.cost), {f"rl.{name}": value for name, value in s})
+            given = {f"rl.{name}": value for name, value in s} | {"folm.sampler": policy.settings.sampler}
+            train_on(trainer, told, vars(trainer.cost), given)
     print(f"{task}: {trainer.cost}")
     return _curves(watch.rows, reward.rows, settings)
 

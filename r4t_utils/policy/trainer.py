@@ -95,9 +95,10 @@ def checkpointed(folder: Path | None, steps: int, whole: int = 1) -> Iterator[di
 
 
 def _deciding(trainer: Trainer, given: Mapping[str, object]) -> dict[str, object]:
-    """What the weights of a training depend on: the trainer's settings, those that it does not know, and hashes of its
-    data and of which weights it trains. As JSON gives it back."""
-    args = {name: getattr(trainer.args, name) for name in DECIDING if hasattr(trainer.args, name)}
+    """What the weights of a training depend on: settings by their own names, the trainer's for the rest, and hashes of
+    its data and of which weights it trains. As JSON gives it back."""
+    told = {name.rpartition(".")[2] for name in given}
+    args = {name: getattr(trainer.args, name) for name in DECIDING if hasattr(trainer.args, name) and name not in told}
     trained = [(name, *p.shape) for name, p in trainer.model.named_parameters() if p.requires_grad]
     hashed = {"data": trainer.train_dataset.to_dict(), "trained weights": trained}
     digests = {name: hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12] for name, what in hashed.items()}
@@ -128,7 +129,7 @@ def train_on(
 ) -> None:
     """Trains, from the last whole checkpoint in the trainer's folder where there is one, to the weights and `rows` of a
     training that was never cut off. `rows`: lists that the training fills; `counts`: numbers that it adds to;
-    `given`: settings that decide the weights and that the trainer does not know. Without checkpoints it just trains.
+    `given`: settings that decide the weights, by their own names. Without checkpoints it just trains.
     Raises ValueError for a checkpoint of other settings, data or weights, which stays as it is."""
     counts = {} if counts is None else counts
     if trainer.args.save_strategy == "no":

@@ -67,9 +67,11 @@ def _lessons(
     rows = [row for row in written if _fits(policy, row, settings)]
     if not rows:
         why = f"answered none of {settings.warmup_fanouts} queries with {settings.k} different sub-queries"
-        why = f"wrote {len(written)} lessons, of which none fits" if written else why
-        remedy = "raise folm.max_new_tokens" if written else "name another policy, or lower folm.k"
+        why = f"wrote {len(written)} lessons, none shorter than {_longest(settings)} tokens" if written else why
+        remedy = "raise folm.max_prompt_tokens or max_new_tokens" if written else "name another policy, or lower folm.k"
         raise ValueError(f"folm.policy={settings.policy} {why}; {remedy}")
+    if left := len(written) - len(rows):
+        print(f"{left} of {len(written)} lessons are left out: {_longest(settings)} tokens or longer")
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(".partial")
@@ -81,7 +83,12 @@ def _lessons(
 def _fits(policy: Folm, row: dict[str, str], settings: FolmSettings) -> bool:
     """Whether a lesson can be learnt to its end: one that is cut teaches answers without one."""
     tokens = policy.tokenizer(row["prompt"] + row["completion"], add_special_tokens=False)["input_ids"]
-    return len(tokens) < settings.max_prompt_tokens + settings.max_new_tokens  # the end is a token more
+    return len(tokens) < _longest(settings)  # the end is a token more
+
+
+def _longest(settings: FolmSettings) -> int:
+    """The most tokens that a lesson may have with its end."""
+    return settings.max_prompt_tokens + settings.max_new_tokens
 
 
 def warm_up(
@@ -100,7 +107,7 @@ def warm_up(
     with quiet(), checkpointed(checkpoints, steps) as kept:
         schedule = {"num_train_epochs": s.warmup_epochs, "lr_scheduler_type": "cosine", "warmup_steps": 0.05}
         adam = {"learning_rate": s.warmup_lr, "adam_beta2": 0.98, "per_device_train_batch_size": s.warmup_batch}
-        lesson = {"completion_only_loss": True, "max_length": s.max_prompt_tokens + s.max_new_tokens}
+        lesson = {"completion_only_loss": True, "max_length": _longest(s)}
         options = trainer_defaults(seed, policy.half) | kept | schedule | adam | lesson
         config = SFTConfig(logging_steps=10, **options)
         trainer = SFTTrainer(policy.model, args=config, train_dataset=data, processing_class=policy.tokenizer)

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 from r4t_utils.machine.device import device, gpu_memory
-from r4t_utils.policy import pretrained
-from r4t_utils.run import command, files, kernel, manifest, notebooks, paths, plan
+from r4t_utils.policy import pretrained, vllm_sampling
+from r4t_utils.run import command, files, kernel, manifest, notebooks, paths
 from r4t_utils.run.command import outdated
 from r4t_utils.run.run import Run
 from r4t_utils.run.stage import STAGES, require_inputs, require_writable
@@ -38,6 +38,8 @@ def check(stages: Sequence[str], run: Run, only: bool) -> None:
     require_memory(run)
     if run.settings.folm.policy != "small":
         pretrained.require(run.settings.folm.policy)
+    if run.settings.folm.sampler == "vllm":
+        vllm_sampling.require()
 
 
 def without_gpu(run: Run) -> str:
@@ -49,18 +51,18 @@ def without_gpu(run: Run) -> str:
 
 def require_memory(run: Run) -> None:
     """Raises SettingsError where the machine, or the container that this runs in, has less memory than the profile
-    needs, and where the GPU has less than the policy's weights take in training, as `plan` reckons them.
+    needs, or where the GPU has less than the policy takes in training, as `plan` reckons it.
 
-    Other settings than the profile's need another amount of the machine's, so a run that names some is let through.
+    The profile's need is known for its own settings, so the machine is not checked for a run that overrides some.
     """
-    policy = plan.POLICIES.get(run.settings.folm.policy)
-    if run.profile in FOR_GPU and device() != "cpu" and policy:
-        stages = plan.planned(run.settings, policy, plan.DEVICES["H100"], 1)
-        need, have = max(stage.memory for stage in stages), gpu_memory() / 1e9
+    if run.profile in FOR_GPU and device() != "cpu":
+        from r4t_utils.run.plan import POLICIES, training_memory
+
+        name, lora = run.settings.folm.policy, run.settings.folm.lora_rank > 0
+        need, have = training_memory(run.settings, POLICIES.get(name, 0)), gpu_memory() / 1e9
         if have < need:
-            remedy = "take a GPU with more, a smaller folm.policy, or LoRA (folm.lora_rank=16)"
-            what = f"weights, gradients and moments of {run.settings.folm.policy} take {need:.1f} GB"
-            raise SettingsError(f"profile {run.profile}: {what}, and the GPU has {have:.1f}; {remedy}")
+            remedy = "take a larger GPU, or a smaller folm.policy" + ("" if lora else ", or LoRA (folm.lora_rank=16)")
+            raise SettingsError(f"{name} takes {need:.1f} GB in training, and the GPU has {have:.1f}; {remedy}")
     need, have = MEMORY_GB.get(run.profile, 0), memory() / 1e9
     if have < need and not run.overrides:
         remedy = "take a smaller profile (PROFILE=smoke, cpu), or give SET a smaller rl.micro_batch"

@@ -59,6 +59,11 @@ class Stage(NamedTuple):
     disk: float
 
 
+def training_memory(settings: Settings, policy: float) -> float:
+    """GB that a policy of so many weights takes in training on every device, without activations."""
+    return policy * (HALF if settings.folm.lora_rank else ADAM + HALF) / 1e9
+
+
 def planned(settings: Settings, policy: float, device: Device, devices: int) -> list[Stage]:
     """The three stages that cost, for both tasks together, on `devices` devices that share every batch.
 
@@ -69,10 +74,9 @@ def planned(settings: Settings, policy: float, device: Device, devices: int) -> 
     completions = s.rl.steps * s.rl.prompts_per_step * s.rl.group * TASKS
     drawn = completions / s.rl.num_iterations * answer
     learnt = completions * (prompt + answer)
-    lora = s.folm.lora_rank > 0
-    memory = policy * (HALF if lora else ADAM + HALF)
+    memory = training_memory(s, policy)
     seconds = 2 * policy * drawn / (SAMPLING * speed) + 6 * policy * learnt / (TRAINING * speed)
-    stages = [Stage("02 RL fan-out", s.rl.steps, drawn, learnt, seconds, memory / 1e9, TASKS * policy * HALF / 1e9)]
+    stages = [Stage("02 RL fan-out", s.rl.steps, drawn, learnt, seconds, memory, TASKS * policy * HALF / 1e9)]
 
     queries = 0.8 * (s.corpus.n_oar_queries + s.corpus.n_wscr_queries)  # of training
     written = queries * s.synthesis.fanouts_per_query

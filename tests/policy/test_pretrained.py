@@ -189,7 +189,7 @@ def test_lessons_that_were_written_are_not_written_again(saved, monkeypatch):
     ):
         zero_shot._lessons(policy, tiny.QUERIES, s, 1, kept)
     monkeypatch.setattr(form, "lessons", lambda *_: [long])
-    with pytest.raises(ValueError, match="wrote 1 lessons, of which none fits; raise folm.max_new_tokens"):
+    with pytest.raises(ValueError, match="none shorter than 48 tokens; raise folm.max_prompt_tokens or max_new_tokens"):
         zero_shot._lessons(policy, tiny.QUERIES, s, 0, None)
 
 

@@ -58,7 +58,8 @@ def test_memory_is_the_machines_or_what_a_container_may_use(limits):
     assert pipeline.memory() == 2_000_000_000
 
 
-def test_too_little_memory_is_said_before_anything_starts(quick, limits):
+def test_too_little_memory_is_said_before_anything_starts(quick, limits, monkeypatch):
+    monkeypatch.setattr(pipeline, "device", lambda: "cpu")
     limits[0].write_text("2000000000")
     with pytest.raises(ValueError, match="profile smoke needs 3 GB of memory, and 2.0 GB are there; take a smaller"):
         pipeline.reproduce(Run.checked("smoke"))
@@ -79,7 +80,7 @@ def test_a_profile_for_a_gpu_says_that_none_is_there(monkeypatch):
 def test_a_gpu_with_too_little_memory_for_the_policy_is_said_before_anything_starts(monkeypatch):
     monkeypatch.setattr(pipeline, "device", lambda: "cuda")
     monkeypatch.setattr(pipeline, "gpu_memory", lambda: 16e9)
-    said = r"profile paper: weights, .* of google/gemma-3-4b-it take 77.4 GB, and the GPU has 16.0; .*folm.lora_rank=16"
+    said = r"google/gemma-3-4b-it takes 77.4 GB in training, and the GPU has 16.0; .*folm.lora_rank=16"
     with pytest.raises(ValueError, match=said):
         pipeline.require_memory(Run.checked("paper"))
     pipeline.require_memory(Run.checked("gpu"))  # LoRA on a smaller policy
