@@ -72,7 +72,7 @@ def reward() -> str:
     for i, (title, formula, says) in enumerate(
         (
             ("groundedness (Eq. 3)", "1 − mean distance of qᵢ and c*ᵢ", "near a content: can be answered"),
-            ("diversity (Eq. 2)", "exp of the entropy of cos(c*ᵢ, c*ⱼ) / k", "results apart: varied"),
+            ("diversity (Eq. 2)", "exp entropy of eig[cos(c*ᵢ, c*ⱼ) / k]", "results apart: varied"),
             ("alignment (Eq. 4)", "mean cos(qᵢ, q)", "near the query: on topic"),
         )
     ):

@@ -81,7 +81,7 @@ def runs_block(runs: Mapping[str, Path]) -> str:
     for heading, folder in runs.items():
         if not (folder / "manifest.json").is_file():
             continue
-        facts = recorded.run(folder)
+        facts = recorded.run_manifest(folder)
         stages = list(facts["stages"].values())
         seeds, given = facts.get("seeds", {}), "" if facts["profile"] == "cpu" else f" PROFILE={facts['profile']}"
         if facts["dataset"] != "sample":
@@ -95,14 +95,14 @@ def runs_block(runs: Mapping[str, Path]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
         if (folder / "ablations").is_dir():
             lines.append(
-                _ablations_row(recorded.ablations(folder), f"[{heading}, C7 and C8]({place}/ablations)", given)
+                _ablations_row(recorded.ablations_manifest(folder), f"[{heading}, C7 and C8]({place}/ablations)", given)
             )
     return "\n".join(lines)
 
 
 def _ablations_row(facts: Mapping, where: str, given: str) -> str:
     seeds = facts["seeds"]
-    minutes = f"{facts['seconds'] / 60 / len(seeds):.1f}" if "seconds" in facts else "–"
+    minutes = f"{facts['seconds'] / 60 / len(seeds):.1f}"
     command = f'make ablations{given} SEEDS="{" ".join(map(str, seeds))}"'
     cells = where, f"`{command}`", str(len(seeds)), _machine(facts), _short(facts.get("commit")), minutes
     return f"| {' | '.join(cells)} |"
@@ -127,7 +127,7 @@ def badges_block(runs: Mapping[str, Path]) -> str:
 def cost_block(runs: Mapping[str, Path]) -> str:
     """Time and peak memory of each stage of every run that is recorded."""
     found = {heading: folder for heading, folder in runs.items() if (folder / "manifest.json").is_file()}
-    table = {heading: recorded.run(folder)["stages"] for heading, folder in found.items()}
+    table = {heading: recorded.run_manifest(folder)["stages"] for heading, folder in found.items()}
     headings = " | ".join(f"{heading}: minutes | peak memory, MB" for heading in table)
     lines = [f"| stage | {headings} |", "|---" * (1 + 2 * len(table)) + "|"]
     for stage in (*STAGES, "all"):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from r4t_utils.evaluation.claims import CLAIMS, DIFFUSION, FOLM, FULL_SAMPLER, NO_FANOUT, NOISE
+from r4t_utils.evaluation.claims import CLAIMS, DIFFUSION, FOLM, FULL_SAMPLER, NO_FANOUT, NOISE, WITHOUT, Test
 from r4t_utils.evaluation.looks import COLOURS, DASHED, KINDS, MARKERS, PALETTE, ROWS, TASKS, by_task, subplots
 from r4t_utils.evaluation.verdicts import paper_differences
 
@@ -18,7 +18,8 @@ VERDICTS: dict[str, dict[str, Any]] = {
     "does not hold": {"color": PALETTE[3], "marker": "X"},
     "undecided": {"color": "0.45", "marker": "o", "fillstyle": "none"},
 }
-KIND_NAMES = {"difference": "points of 100", "ratio": "ratio"}
+UNITS = {"difference": 100, "ratio": 1}  # in which a kind of test is drawn
+DIAMOND: dict[str, Any] = {"color": "0.1", "marker": "D", "fillstyle": "none", "linestyle": "none"}
 EDGE = 100  # where a larger ratio, or an infinite one, is drawn
 RESULT_PANELS = {"oar": ("quality", "alignment", "diversity"), "wscr": ("recall", "hit", "vendi")}
 
@@ -31,8 +32,7 @@ def _dots(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     if NO_FANOUT in rows.index:
         ax.axvline(rows.loc[NO_FANOUT, "mean"], color="0.6", linestyle=DASHED, linewidth=0.9, zorder=0)
     ax.margins(x=0.08)
-    ax.set(ylim=(len(names) - 0.4, -0.6), yticks=range(len(names)), yticklabels=names)
-    ax.grid(axis="y", visible=False)
+    _rows_of(ax, names)
     ax.xaxis.set_major_locator(MaxNLocator(4))
 
 
@@ -68,30 +68,18 @@ def claims(rows: list[dict]) -> Figure:
         for row in rows
         for part, other in zip_longest(_deciding(row), _deciding(row.get("without_query")))
     ]
-    wide = {kind: [each for each in parts if each[0].kind == kind] for kind in ("difference", "ratio")}
+    wide = {kind: [each for each in parts if each[0].kind == kind] for kind in UNITS}
     heights = [len(shown) + 1 for shown in wide.values()]
     figure, ((above,), (below,)) = subplots(2, 1, 0.2 * sum(heights) + 1.4, height_ratios=heights)
-    for ax, (kind, shown) in zip((above, below), wide.items()):
-        scale = 100 if kind == "difference" else 1
-        for i, (test, (row, part), (other, its_part)) in enumerate(shown):
-            _verdict(ax, i, scale, row, part, markersize=5, capsize=2, zorder=4)
+    for ax, shown in zip((above, below), wide.values()):
+        for y, (test, (row, part), (other, its_part)) in enumerate(shown):
+            _beside_paper(ax, y, test, row, part, markersize=5, capsize=2)
             if other and its_part:
-                _verdict(ax, i + 0.33, scale, other, its_part, markersize=3, elinewidth=0.8, alpha=0.6, zorder=3)
-            threshold = min(scale * part["threshold"], EDGE)
-            ax.plot([threshold] * 2, [i - 0.5, i + 0.5], color="0.45", linestyle=DASHED, linewidth=1, zorder=0)
-            paper = paper_differences(test)
-            ax.plot(paper, [i] * len(paper), color="0.1", marker="D", markersize=4, fillstyle="none", linestyle="none")
-        names = [f"{row['id']}  {test.label or test.score}" for test, (row, _), _ in shown]
-        ax.set(ylim=(len(shown) - 0.4, -0.6), yticks=range(len(shown)), yticklabels=names)
-        ax.grid(axis="y", visible=False)
-    above.set_xlabel("difference, points of 100")
-    marks = 1, 2, 5, 10, 20, 50
-    below.set(xlabel="ratio", xscale="log", xticks=marks, xticklabels=marks)
-    below.xaxis.set_minor_locator(NullLocator())
+                _verdict(ax, y + 0.33, test, other, its_part, markersize=3, elinewidth=0.8, alpha=0.6, zorder=3)
+        _rows_of(ax, [f"{row['id']}  {test.label or test.score}" for test, (row, _), _ in shown])
+    _axes_of_claims(above, below, (1, 2, 5, 10, 20, 50))
     looks = [Line2D([], [], label=name, linestyle="none", markersize=5, **look) for name, look in VERDICTS.items()]
-    looks.append(
-        Line2D([], [], color="0.1", marker="D", markersize=4, fillstyle="none", linestyle="none", label="paper")
-    )
+    looks.append(Line2D([], [], **DIAMOND, markersize=4, label="paper"))
     looks.append(Line2D([], [], color="0.45", linestyle=DASHED, linewidth=1, label="to hold: right of it"))
     if any(other for _, _, (other, _) in parts):
         pale = {"color": "0.45", "marker": "o", "markersize": 3, "fillstyle": "none", "linewidth": 0.8, "alpha": 0.6}
@@ -101,37 +89,25 @@ def claims(rows: list[dict]) -> Figure:
 
 
 def claims_short(rows: list[dict]) -> Figure:
-    """The claims, a line each: the intervals of all that decides it, over all seeds, beside the paper's numbers
-    (diamonds). Left: differences in points of 100, from the query's own list taking part; right: ratios, on a
-    logarithmic axis. A filled circle holds, a cross does not, a hollow circle is undecided; pale marks are the same
-    claim where the query's own list takes no part. To hold, all must lie to the right of the dashed line."""
+    """The claims, a line each: the intervals of all that decides a claim, over all seeds, beside the paper's numbers
+    (diamonds). Left: differences in points of 100; right: ratios, on a logarithmic axis. A filled circle holds, a cross
+    does not, a hollow circle is undecided; the pale marks below are the same claim where the query's own list takes no
+    part. To hold, all must lie to the right of the dashed line."""
     known = {test.name: test for claim in CLAIMS for test in claim.tests}
-    each = {row["id"]: [known[part["test"]] for part in _deciding(row)] for row in rows}
-    wide = {
-        kind: [row for row in rows if each[row["id"]][:1] and each[row["id"]][0].kind == kind] for kind in KIND_NAMES
-    }
+    rows = [row for row in rows if _deciding(row)]
+    kinds = [known[_deciding(row)[0]["test"]].kind for row in rows]
+    wide = {kind: [row for row, its in zip(rows, kinds) if its == kind] for kind in UNITS}
     figure, ((left, right),) = subplots(1, 2, 0.19 * len(wide["difference"]) + 0.9, width_ratios=(3, 2))
-    for ax, (kind, shown) in zip((left, right), wide.items()):
-        scale = 100 if kind == "difference" else 1
+    for ax, shown in zip((left, right), wide.values()):
         for y, row in enumerate(shown):
-            tests, parts, other = each[row["id"]], _deciding(row), row.get("without_query")
-            for i, (test, part) in enumerate(zip(tests, parts)):
-                at = y + (i - (len(parts) - 1) / 2) * 0.5 / len(parts)
-                _verdict(ax, at, scale, row, part, markersize=4, elinewidth=1, zorder=4)
-                threshold = min(scale * part["threshold"], EDGE)
-                ax.plot([threshold] * 2, [y - 0.5, y + 0.5], color="0.45", linestyle=DASHED, linewidth=1, zorder=0)
-                paper = paper_differences(test)
-                ax.plot(
-                    paper, [at] * len(paper), color="0.1", marker="D", markersize=3, fillstyle="none", linestyle="none"
-                )
-            for part in _deciding(other):
-                _verdict(ax, y + 0.36, scale, other or row, part, markersize=3, elinewidth=0.6, alpha=0.5, zorder=3)
-        ax.set(ylim=(len(shown) - 0.4, -0.6), yticks=range(len(shown)), yticklabels=[row["id"] for row in shown])
-        ax.grid(axis="y", visible=False)
-    left.set_xlabel(f"difference, {KIND_NAMES['difference']}")
-    marks = 1, 2, 5, 10, 20
-    right.set(xlabel="ratio", xscale="log", xticks=marks, xticklabels=marks)
-    right.xaxis.set_minor_locator(NullLocator())
+            for at, part in _spread(y, _deciding(row)):
+                _beside_paper(ax, at, known[part["test"]], row, part, markersize=4, elinewidth=1)
+            if other := row.get("without_query"):
+                for at, part in _spread(y + 0.3, _deciding(other), 0.25):
+                    test = known[part["test"].replace(WITHOUT, "")]
+                    _verdict(ax, at, test, other, part, markersize=3, elinewidth=0.6, alpha=0.5, zorder=3)
+        _rows_of(ax, [row["id"] for row in shown])
+    _axes_of_claims(left, right, (1, 2, 5, 10, 20))
     return figure
 
 
@@ -139,12 +115,38 @@ def _deciding(row: dict | None) -> list[dict]:
     return [part for part in row["parts"] if part["decides"]] if row else []
 
 
-def _verdict(ax: Axes, y: float, scale: float, row: dict, part: dict, **style: Any) -> None:
+def _spread(y: float, parts: list[dict], height: float = 0.5) -> list[tuple[float, dict]]:
+    """The parts of a claim, each at a height of its own around y."""
+    return [(y + (i - (len(parts) - 1) / 2) * height / len(parts), part) for i, part in enumerate(parts)]
+
+
+def _verdict(ax: Axes, y: float, test: Test, row: dict, part: dict, **style: Any) -> None:
     """A test's interval, in the look of its claim's verdict."""
     ends = (part[key] for key in ("mean", "low", "high"))
-    mean, low, high = (EDGE if end is None else min(scale * end, EDGE) for end in ends)
+    mean, low, high = (EDGE if end is None else min(UNITS[test.kind] * end, EDGE) for end in ends)
     look = VERDICTS.get(row["verdict"], VERDICTS["undecided"])
     ax.errorbar(mean, y, xerr=[[mean - low], [high - mean]], linestyle="none", **look, **style)
+
+
+def _beside_paper(ax: Axes, y: float, test: Test, row: dict, part: dict, markersize: int, **style: Any) -> None:
+    """The same, with what the paper's numbers give and, over the whole of its row, the threshold."""
+    _verdict(ax, y, test, row, part, markersize=markersize, zorder=4, **style)
+    threshold = min(UNITS[test.kind] * part["threshold"], EDGE)
+    ax.plot([threshold] * 2, [round(y) - 0.5, round(y) + 0.5], color="0.45", linestyle=DASHED, linewidth=1, zorder=0)
+    paper = paper_differences(test)
+    ax.plot(paper, [y] * len(paper), markersize=markersize - 1, **DIAMOND)
+
+
+def _rows_of(ax: Axes, names: list[str]) -> None:
+    """Names the rows of a forest plot, the first on top."""
+    ax.set(ylim=(len(names) - 0.4, -0.6), yticks=range(len(names)), yticklabels=names)
+    ax.grid(axis="y", visible=False)
+
+
+def _axes_of_claims(differences: Axes, ratios: Axes, marks: tuple[int, ...]) -> None:
+    differences.set_xlabel("difference, points of 100")
+    ratios.set(xlabel="ratio", xscale="log", xticks=marks, xticklabels=marks)
+    ratios.xaxis.set_minor_locator(NullLocator())
 
 
 def ladder(frame: pd.DataFrame) -> Figure:

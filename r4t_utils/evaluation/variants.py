@@ -30,7 +30,7 @@ def _reused(times: int, soft: bool) -> str:
     return f"{_OURS} rl.steps_per_generation=1 rl.num_iterations={times}{terms}"
 
 
-DEFAULT = "2:2.5:5.5, guarded"  # the reward of the cpu profile
+DEFAULT_REWARD = "2:2.5:5.5, guarded"  # the reward of the cpu profile
 _PRINTED = "rl.repeats=printed rl.reference_kl=0"  # without our two guards against collapse
 _GUARDED = "rl.repeats=once rl.reference_kl=0.05"
 _622, _OURS = _weights(0.6, 0.2, 0.2), f"{_weights(0.2, 0.25, 0.55)} {_GUARDED}"
@@ -46,7 +46,7 @@ VARIANTS = {
     "6:2:2, raw Vendi, guarded": Variant(f"{_622} {_GUARDED}".replace("_over_k", ""), "scale"),
     "6:2:2, standardised, guarded": Variant(f"{_622} {_GUARDED} rl.terms=standardised", "scale"),
     "alignment x diversity, guarded": Variant(f"{_622} {_GUARDED} rl.terms=product", "scale"),
-    DEFAULT: Variant(_OURS, "scale, samples"),
+    DEFAULT_REWARD: Variant(_OURS, "scale, samples"),
     "2:2.5:5.5, guarded, three times the samples": Variant(f"{_OURS} rl.steps=90 rl.num_iterations=1", "samples"),
     "2:2.5:5.5, credit per sub-query, guarded": Variant(f"{_OURS} rl.credit=sub_query", "scale"),
     "2:2.5:5.5, found, guarded": Variant(f"{_OURS} rl.alignment=found", "scale"),
@@ -94,13 +94,14 @@ def scores(seen: pd.DataFrame) -> pd.DataFrame:
 
 
 def gained(seen: pd.DataFrame, n_boot: int) -> pd.DataFrame:
-    """How far every policy's quality lies above that of `DEFAULT`, alone and merged, over seeds and groups of queries:
-    variant, measure, mean, low, high, n, in hundredths."""
+    """How far every policy's quality lies above that of `DEFAULT_REWARD`, alone and merged, over seeds and groups of
+    queries: variant, measure, mean, low, high, n, in hundredths."""
     rows, long = [], scores(seen)
+    there = set(long["method"])
     for measure in ("quality", "merged"):
-        base, groups = verdicts.values(long, ABLATED, DEFAULT, measure)
+        base, groups = verdicts.values(long, ABLATED, DEFAULT_REWARD, measure)
         for name in (UNTUNED, *VARIANTS):
-            if name != DEFAULT and name in set(long["method"]):
+            if name in there and name != DEFAULT_REWARD:
                 found = difference(verdicts.values(long, ABLATED, name, measure)[0], base, n_boot, 0, groups).interval
                 shown = {"mean": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high, "n": found.n}
                 rows.append({"variant": name, "measure": measure, **shown})

@@ -137,6 +137,7 @@ class _Row(BaseModel):
     verdict: str
     seeds: int
     parts: list[_Part]
+    without_query: "_Row | None" = None  # records of one seed may be older than this judgement
 
 
 def verdict(low: float, high: float, threshold: float = 0.0) -> str:

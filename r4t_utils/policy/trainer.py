@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch.nn import Module
@@ -99,8 +100,10 @@ def _deciding(trainer: Trainer, given: Mapping[str, object]) -> dict[str, object
     its data and of which weights it trains. As JSON gives it back."""
     told = {name.rpartition(".")[2] for name in given}
     args = {name: getattr(trainer.args, name) for name in DECIDING if hasattr(trainer.args, name) and name not in told}
-    trained = [(name, *p.shape) for name, p in trainer.model.named_parameters() if p.requires_grad]
-    hashed = {"data": trainer.train_dataset.to_dict(), "trained weights": trained}
+    model: Any = trainer.model
+    data: Any = trainer.train_dataset
+    trained = [(name, *p.shape) for name, p in model.named_parameters() if p.requires_grad]
+    hashed = {"data": data.to_dict(), "trained weights": trained}
     digests = {name: hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12] for name, what in hashed.items()}
     return json.loads(json.dumps({**args, **given, **digests}, default=str))
 

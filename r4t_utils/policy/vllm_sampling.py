@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from r4t_utils.policy import sampling
 
 if TYPE_CHECKING:
-    from vllm import LLM
+    from vllm import LLM  # pyright: ignore[reportMissingImports]
 
 ROWS = 256  # completions that are written at once, at most
 ROOM = 4 << 30  # bytes of their keys and values, at most; rows beyond that wait
@@ -44,7 +44,7 @@ def sample(
         return []
     require()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # in this process, so that weights are handed over in memory
-    from vllm import SamplingParams
+    from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
     longest = max(map(len, prompts)) + max_new_tokens
     config = model.config.to_dict() | {"architectures": [type(model).__name__]}
@@ -63,17 +63,18 @@ def sample(
 def _pack_head(model: torch.nn.Module) -> None:
     """Brings the last layer up to date where it is the first one, too: without a GPU vLLM packs a copy of it, which
     stays as it was when weights are handed over."""
-    from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+    from vllm.model_executor.layers import vocab_parallel_embedding as layers  # pyright: ignore[reportMissingImports]
 
-    for layer in model.modules():
-        if isinstance(layer, VocabParallelEmbedding):
+    each: list[Any] = list(model.modules())
+    for layer in each:
+        if isinstance(layer, layers.VocabParallelEmbedding):
             layer.quant_method.process_weights_after_loading(layer)
 
 
 @lru_cache(maxsize=1)
 def _engine(config: str, kind: type[PretrainedConfig], dtype: torch.dtype, length: int) -> "LLM":
     """An engine for models of a configuration, with room for rows of so many tokens; its weights are still random."""
-    from vllm import LLM
+    from vllm import LLM  # pyright: ignore[reportMissingImports]
 
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as file:

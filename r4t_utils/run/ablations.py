@@ -4,8 +4,8 @@
 
 Notebooks 1 and 2 of every seed are run first, where they are not fresh. Writes artifacts/<profile>/<label>/ablations/:
 trials/ (a file per trial, kept: a run that was stopped goes on behind the last), ablations.csv (the curves),
-ablations_said.csv (what the policies say to one query), best_of.csv (best-of-N), two figures, claims.json and
-manifest.json. Exit status as of `pipeline`.
+ablations_gained.csv (quality above the default reward's), ablations_said.csv (what the policies say to one query),
+best_of.csv (best-of-N), two figures, claims.json and manifest.json. Exit status as of `pipeline`.
 """
 
 import json

@@ -1,5 +1,6 @@
-"""What `make record` writes between the marks of a notebook's prose, ``<!-- NAME STAGE -->`` ... ``<!-- end NAME -->``,
-from a folder of recorded results. STAGE is there where a block is about one stage."""
+"""What `make record` writes between the marks of a notebook's prose, ``<!-- NAME ARGUMENT -->`` ...
+``<!-- end NAME -->``, from a folder of recorded results. ARGUMENT is there where a block is about one stage, trial or
+function."""
 
 import ast
 import inspect
@@ -7,7 +8,7 @@ import os
 import re
 import textwrap
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ FIRST = ("reward", "contents", "copies", "quality", "merged")  # of them; the ot
 
 def cost(folder: Path, place: Path, stage: str) -> list[str]:
     """What a stage of the recorded run took."""
-    facts = recorded.run(folder)["stages"][stage]
+    facts = recorded.run_manifest(folder)["stages"][stage]
     minutes, gigabytes = facts["seconds"] / 60, facts["peak_memory_mb"] / 1000
     return [f"The recorded run of this notebook took {minutes:.1f} minutes and {gigabytes:.1f} GB of memory."]
 
@@ -58,7 +59,7 @@ def over_seeds(folder: Path, place: Path, stage: str) -> list[str]:
     """The claims with their verdicts over seeds."""
     from r4t_utils.evaluation import verdicts
 
-    seeds = recorded.run(folder).get("seeds", {})
+    seeds = recorded.run_manifest(folder).get("seeds", {})
     if not seeds:
         return ["One seed is recorded, which decides no claim."]
     return [_picture(place, "claims"), "", *_claims(verdicts.read(folder), list(seeds))]
@@ -69,25 +70,23 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     import pandas as pd
 
     from r4t_utils.evaluation import verdicts
+    from r4t_utils.evaluation.claims import UNTUNED
+    from r4t_utils.evaluation.variants import DEFAULT_REWARD
 
     if not (folder / "ablations").is_dir():
         return ["Not recorded here: `make ablations` trains the policies, and `make record` puts them here."]
-    seeds, folder, place = recorded.ablations(folder)["seeds"], folder / "ablations", place / "ablations"
+    seeds, folder, place = recorded.ablations_manifest(folder)["seeds"], folder / "ablations", place / "ablations"
     curves = pd.read_csv(folder / "ablations.csv")
     last = curves.loc[curves["step"] == curves.groupby("variant")["step"].transform("max")]
-    start = curves.loc[curves["step"] == 0].groupby("seed", as_index=False).head(1).assign(variant="zero-shot")
+    start = curves.loc[curves["step"] == 0].groupby("seed", as_index=False).head(1).assign(variant=UNTUNED)
     ends = pd.concat([start, last])
     ends["reward"] = 0.6 * ends["ground"] + 0.2 * ends["div"] + 0.2 * ends["align"]  # by the same measure for all
     lines = [_picture(place, "ablations"), "", *_claims(verdicts.read(folder), seeds), ""]
-    means = {name: 100 * rows[[*MEASURES]].mean() for name, rows in ends.groupby("variant", sort=False)}
-    above = _above_default(folder)
-    lines += [f"| tuned by | {' | '.join(MEASURES[key] for key in FIRST)} |", "|---" * (1 + len(FIRST)) + "|"]
-    for name, row in means.items():
-        cells = (f"{row[key]:.1f}{above.get((name, key), '')}" for key in FIRST)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "<details><summary>All that was measured of them, and what they say</summary>", ""]
-    lines += [f"| tuned by | {' | '.join(MEASURES.values())} |", "|---" * (1 + len(MEASURES)) + "|"]
-    lines += [f"| {name} | {' | '.join(f'{row[key]:.1f}' for key in MEASURES)} |" for name, row in means.items()]
+    means = {str(name): dict(100 * rows[[*MEASURES]].mean()) for name, rows in ends.groupby("variant", sort=False)}
+    told = f"In brackets: how far it lies above *{DEFAULT_REWARD}*, over seeds and groups of near-duplicate queries."
+    lines += [told, "", *_measures(means, FIRST, _above_default(folder)), ""]
+    lines += ["<details><summary>All that was measured of them, and what they say</summary>", ""]
+    lines += _measures(means, MEASURES, {})
     said = pd.read_csv(folder / "ablations_said.csv")
     lines += ["", f"To “{said['asked'].iloc[0]}”, seed {seeds[0]}:", ""]
     lines += [f"- *{name}*: {text.replace(' | ', '; ')}" for name, text in zip(said["variant"], said["fanout"])]
@@ -95,12 +94,20 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     return [*lines, "", _picture(place, "best_of")]
 
 
+def _measures(means: Mapping[str, Mapping], keys: Iterable[str], above: Mapping[tuple[str, str], str]) -> list[str]:
+    """A table of some of MEASURES, a row per policy; `above` is what stands behind a value."""
+    lines = [f"| tuned by | {' | '.join(MEASURES[key] for key in keys)} |", "|---" * (1 + len([*keys])) + "|"]
+    for name, row in means.items():
+        cells = (f"{row[key]:.1f}{above.get((name, key), '')}" for key in keys)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
 def _above_default(folder: Path) -> dict[tuple[str, str], str]:
     """{(variant, measure): how far it lies above the default reward}, as an interval."""
     import pandas as pd
 
-    file = folder / "ablations_gained.csv"
-    rows = pd.read_csv(file).to_dict("records") if file.is_file() else []
+    rows = pd.read_csv(folder / "ablations_gained.csv").to_dict("records")
     return {(row["variant"], row["measure"]): " ({mean:+.1f} [{low:+.1f}, {high:+.1f}])".format(**row) for row in rows}
 
 

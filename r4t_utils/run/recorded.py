@@ -32,17 +32,17 @@ class _Run(BaseModel):
 
 class _Ablations(BaseModel):
     seeds: list[int]
-    seconds: float | None = None
+    seconds: float
     commit: str | None = None
     hardware: _Hardware | None = None
 
 
-def run(results: Path) -> dict:
+def run_manifest(results: Path) -> dict:
     """The manifest of a recorded run, such as that of results/cpu/sample. Raises ValueError, which names the field,
     where it is missing or not of this version."""
     return read_fields(results / manifest.FILE, _Run)
 
 
-def ablations(results: Path) -> dict:
+def ablations_manifest(results: Path) -> dict:
     """The same of a run's ablations/."""
     return read_fields(results / "ablations" / manifest.FILE, _Ablations)

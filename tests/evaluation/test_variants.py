@@ -8,7 +8,7 @@ from r4t_utils.evaluation.claims import ABLATED, ALL_THREE, GROUNDED, UNTUNED, W
 from r4t_utils.run import profiles
 
 MEASURES = ("ground", "div", "align", "contents", "copies", "quality", "merged")
-ENDS = {ALL_THREE: 0.6, WIDE: 0.5, GROUNDED: 0.2, variants.DEFAULT: 0.4}
+ENDS = {ALL_THREE: 0.6, WIDE: 0.5, GROUNDED: 0.2, variants.DEFAULT_REWARD: 0.4}
 
 
 def seen(seeds=2, queries=6, steps=(0, 40, 80)):
@@ -59,3 +59,8 @@ def test_every_variant_is_a_setting_of_every_profile():
     for name, variant in variants.VARIANTS.items():
         for profile in ("smoke", "cpu"):
             assert profiles.load(profile, variant.overrides), name
+
+
+def test_the_default_reward_is_the_cpu_profiles():
+    given = variants.VARIANTS[variants.DEFAULT_REWARD].overrides
+    assert profiles.load("cpu", given).rl == profiles.load("cpu", "").rl

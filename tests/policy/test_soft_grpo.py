@@ -131,12 +131,8 @@ def equal(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-SHARED = [
-    (1, 1),
-    (2, 1),
-    (4, 1),
-    (2, 2),
-]  # parts that an update accumulates, updates that a sampled batch is split into
+# parts that an update accumulates, updates that a sampled batch is split into
+SHARED = [(1, 1), (2, 1), (4, 1), (2, 2)]
 
 
 @pytest.mark.parametrize("iterations", [1, 2])
@@ -182,13 +178,13 @@ def test_the_loss_of_a_training_is_equation_8_by_trls_own_counts(tmp_path, accum
     for first in range(0, len(found), accumulate):
         sampled_once = updates * accumulate  # parts of a sampled batch: its tokens, over the updates, are the divisor
         batch = given[first // sampled_once * sampled_once :][:sampled_once]
-        if len(batch) == sampled_once:
-            tokens_each = sum(int(mask.sum()) for _, _, mask, _ in batch) / updates
-            for (log_pi, old, mask, A), loss in zip(given[first:][:accumulate], found[first:]):
-                rho = torch.ones_like(log_pi) if old is None else (log_pi - old).exp()
-                each = 0.3 * rho * rho.log() - 0.1 * log_pi - torch.minimum(rho * A, rho.clamp(0.8, 1.2) * A)
-                expected = (each * mask).sum() / tokens_each
-                torch.testing.assert_close(loss.detach(), expected, rtol=1e-5, atol=1e-7)
+        assert len(batch) == sampled_once
+        tokens_each = sum(int(mask.sum()) for _, _, mask, _ in batch) / updates
+        for (log_pi, old, mask, A), loss in zip(given[first:][:accumulate], found[first:]):
+            rho = torch.ones_like(log_pi) if old is None else (log_pi - old).exp()
+            each = 0.3 * rho * rho.log() - 0.1 * log_pi - torch.minimum(rho * A, rho.clamp(0.8, 1.2) * A)
+            expected = (each * mask).sum() / tokens_each
+            torch.testing.assert_close(loss.detach(), expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("accumulate, updates", [(1, 1), (4, 1), (1, 2), (4, 2)])

@@ -8,7 +8,8 @@ import pytest
 
 from r4t_utils.run import notebooks, paths
 
-INTERVAL = re.compile(r"\[([+-]?\d+\.\d+), ([+-]?\d+\.\d+)\]")
+NUMBER = r"[+-]?\d+\.\d+"
+INTERVAL = re.compile(rf"(?:(?P<mean>{NUMBER})x? )?\[(?P<low>{NUMBER}), (?P<high>{NUMBER})\]")
 TEXTS = {
     path.name: path.read_text(encoding="utf-8") for path in (paths.ROOT / "README.md", *paths.ROOT.glob("docs/*.md"))
 }
@@ -19,10 +20,10 @@ TEXTS |= {
 
 
 def ends(values):
-    """Every low and high of nested dicts and lists."""
+    """Every (mean, low, high) of nested dicts and lists."""
     if isinstance(values, dict):
-        if isinstance(values.get("low"), float) and isinstance(values.get("high"), float):
-            yield values["low"], values["high"]
+        if all(isinstance(values.get(key), float) for key in ("mean", "low", "high")):
+            yield values["mean"], values["low"], values["high"]
         values = list(values.values())
     for value in values if isinstance(values, list) else []:
         yield from ends(value)
@@ -30,20 +31,26 @@ def ends(values):
 
 @pytest.fixture(scope="module")
 def recorded():
-    """(low, high) of everything recorded, of differences turned round too, in its unit and in hundredths, as text with
-    one and two decimals; and those that the log tells."""
+    """(mean, low, high) of everything recorded, as text with one and two decimals: in its unit, and in hundredths where
+    it is a share; a difference turned round, too. The mean is None where a table calls it something else. And what the
+    log tells."""
     found = set()
     for path in (paths.ROOT / "results").rglob("*.csv"):
         table = pd.read_csv(path)
         if {"low", "high"} <= set(table):
-            found |= set(zip(table["low"], table["high"]))
+            means = table["mean"] if "mean" in table else [None] * len(table)
+            found |= set(zip(means, table["low"], table["high"]))
     for path in (paths.ROOT / "results").rglob("*claims*.json"):
         found |= set(ends(json.loads(path.read_text(encoding="utf-8"))))
-    found |= {(-high, -low) for low, high in found}
-    scaled = [(by * low, by * high) for low, high in found for by in (1, 100)]
-    texts = {(f"{low:.{n}f}", f"{high:.{n}f}") for low, high in scaled for n in (1, 2)}
+    found |= {(mean and -mean, -high, -low) for mean, low, high in found}
+    texts = {
+        tuple(None if x is None else plain(f"{by * x:.{digits}f}") for x in each)
+        for each in found
+        for by in ((1, 100) if max(map(abs, each[1:])) <= 1 else (1,))
+        for digits in (1, 2)
+    }
     log = (paths.ROOT / "results" / "LOG.md").read_text(encoding="utf-8")
-    return {tuple(plain(end) for end in pair) for pair in texts} | {*map(told, INTERVAL.finditer(log))}
+    return texts | {*map(told, INTERVAL.finditer(log))}
 
 
 def plain(number):
@@ -52,16 +59,24 @@ def plain(number):
 
 
 def told(match):
-    return plain(match[1]), plain(match[2])
+    return tuple(number and plain(number) for number in match.group("mean", "low", "high"))
+
+
+def known(match, recorded):
+    mean, *interval = told(match)
+    same = {each[0] for each in recorded if [*each[1:]] == interval}
+    return bool(same) and (mean is None or mean in same or None in same)
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_every_interval_in_the_prose_is_recorded(name, recorded):
-    unknown = [match[0] for match in INTERVAL.finditer(TEXTS[name]) if told(match) not in recorded]
+    unknown = [match[0] for match in INTERVAL.finditer(TEXTS[name]) if not known(match, recorded)]
     assert unknown == []
 
 
 def test_an_interval_that_nobody_recorded_is_seen(recorded):
-    assert told(INTERVAL.search("gains 3.1 points [+1.4, 5.1] alone")) in recorded
-    assert told(INTERVAL.search("gains 3.1 points [1.4, 98.1] alone")) not in recorded
+    assert known(INTERVAL.search("gains 3.1 points [+1.4, 5.1] alone"), recorded)
+    assert known(INTERVAL.search("gains 3.1 [1.4, 5.1] alone"), recorded)
+    assert not known(INTERVAL.search("gains 3.2 [1.4, 5.1] alone"), recorded)
+    assert not known(INTERVAL.search("gains 3.1 points [1.4, 98.1] alone"), recorded)
     assert INTERVAL.search("a range of [1e-4, 80]") is None

@@ -153,10 +153,14 @@ def test_a_browser_and_a_checker_of_accessibility_report_no_fault(site, width, l
         page.write_text((html / name).read_text().replace("</body>", CHECK.replace("AXE", axe).replace("LOOK", look)))
         call = [BROWSER, "--headless", "--no-sandbox", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"]
         call += [f"--window-size={width},900", "--virtual-time-budget=30000", "--dump-dom", page.as_uri()]
-        run = subprocess.run(call, capture_output=True, text=True, timeout=300)
-        page.unlink()
+        try:
+            run = subprocess.run(call, capture_output=True, text=True, timeout=300)
+        finally:
+            page.unlink()
         said = [line for line in run.stderr.splitlines() if "CONSOLE" in line and "[PST]: " not in line]
-        told = json.loads(entities.unescape(re.search(r"<pre[^>]*>(.*)</pre>", run.stdout, re.S)[1]))
+        answer = re.search(r"<pre[^>]*>(.*)</pre>", run.stdout, re.S)
+        assert answer, f"the checker did not end on {name}"
+        told = json.loads(entities.unescape(answer[1]))
         assert (said, told["found"], told["cut"]) == ([], [], False) and told["passed"] > 15, name
 
 
