@@ -18,6 +18,20 @@ VERDICTS: dict[str, dict[str, Any]] = {
     "does not hold": {"color": PALETTE[3], "marker": "X"},
     "undecided": {"color": "0.45", "marker": "o", "fillstyle": "none"},
 }
+SHORT = {  # the claims in a few words
+    "C1": "fan-out beats plain query",
+    "C2": "best of five beats one",
+    "C3": "tuning beats best of five",
+    "C4": "retriever keeps quality",
+    "C5": "tuning multiplies recall",
+    "C6": "retriever varies more",
+    "C7": "three terms are stable",
+    "C8": "weights trade scores",
+    "C9": "retriever is faster",
+    "N1": "R4T beats noise",
+    "N2": "R4T beats re-rankers",
+    "N3": "more reward, better sets",
+}
 UNITS = {"difference": 100, "ratio": 1}  # in which a kind of test is drawn
 DIAMOND: dict[str, Any] = {"color": "0.1", "marker": "D", "fillstyle": "none", "linestyle": "none"}
 EDGE = 100  # where a larger ratio, or an infinite one, is drawn
@@ -78,9 +92,7 @@ def claims(rows: list[dict]) -> Figure:
                 _verdict(ax, y + 0.33, test, other, its_part, markersize=3, elinewidth=0.8, alpha=0.6, zorder=3)
         _rows_of(ax, [f"{row['id']}  {test.label or test.score}" for test, (row, _), _ in shown])
     _axes_of_claims(above, below, (1, 2, 5, 10, 20, 50))
-    looks = [Line2D([], [], label=name, linestyle="none", markersize=5, **look) for name, look in VERDICTS.items()]
-    looks.append(Line2D([], [], **DIAMOND, markersize=4, label="paper"))
-    looks.append(Line2D([], [], color="0.45", linestyle=DASHED, linewidth=1, label="to hold: right of it"))
+    looks = _looks()
     if any(other for _, _, (other, _) in parts):
         pale = {"color": "0.45", "marker": "o", "markersize": 3, "fillstyle": "none", "linewidth": 0.8, "alpha": 0.6}
         looks.append(Line2D([], [], label="small: without the query's own list", **pale))
@@ -90,15 +102,16 @@ def claims(rows: list[dict]) -> Figure:
 
 def claims_short(rows: list[dict]) -> Figure:
     """The claims, a line each: the intervals of all that decides a claim, over all seeds, beside the paper's numbers
-    (diamonds). Left: differences in points of 100; right: ratios, on a logarithmic axis. A filled circle holds, a cross
-    does not, a hollow circle is undecided; the pale marks below are the same claim where the query's own list takes no
+    (diamonds). Above: differences in points of 100; below: ratios, on a logarithmic axis. A filled circle holds, a
+    cross does not, a hollow circle is undecided; the pale marks are the same claim where the query's own list takes no
     part. To hold, all must lie to the right of the dashed line."""
     known = {test.name: test for claim in CLAIMS for test in claim.tests}
     rows = [row for row in rows if _deciding(row)]
     kinds = [known[_deciding(row)[0]["test"]].kind for row in rows]
     wide = {kind: [row for row, its in zip(rows, kinds) if its == kind] for kind in UNITS}
-    figure, ((left, right),) = subplots(1, 2, 0.19 * len(wide["difference"]) + 0.9, width_ratios=(3, 2))
-    for ax, shown in zip((left, right), wide.values()):
+    heights = [len(shown) + 0.5 for shown in wide.values()]
+    figure, ((above,), (below,)) = subplots(2, 1, 0.19 * sum(heights) + 1.1, height_ratios=heights)
+    for ax, shown in zip((above, below), wide.values()):
         for y, row in enumerate(shown):
             for at, part in _spread(y, _deciding(row)):
                 _beside_paper(ax, at, known[part["test"]], row, part, markersize=4, elinewidth=1)
@@ -106,9 +119,17 @@ def claims_short(rows: list[dict]) -> Figure:
                 for at, part in _spread(y + 0.3, _deciding(other), 0.25):
                     test = known[part["test"].replace(WITHOUT, "")]
                     _verdict(ax, at, test, other, part, markersize=3, elinewidth=0.6, alpha=0.5, zorder=3)
-        _rows_of(ax, [row["id"] for row in shown])
-    _axes_of_claims(left, right, (1, 2, 5, 10, 20))
+        _rows_of(ax, [f"{SHORT[row['id']]}  {row['id']}" for row in shown])
+    _axes_of_claims(above, below, (1, 2, 5, 10, 20))
+    figure.legend(handles=_looks(), loc="outside lower center", ncols=5, handletextpad=0.2)
     return figure
+
+
+def _looks() -> list[Line2D]:
+    """What a legend of claims explains."""
+    looks = [Line2D([], [], label=name, linestyle="none", markersize=5, **look) for name, look in VERDICTS.items()]
+    looks.append(Line2D([], [], **DIAMOND, markersize=4, label="paper"))
+    return [*looks, Line2D([], [], color="0.45", linestyle=DASHED, linewidth=1, label="to hold: right of it")]
 
 
 def _deciding(row: dict | None) -> list[dict]:
