@@ -104,7 +104,7 @@ def _ablations_row(facts: Mapping, where: str, given: str) -> str:
     seeds = facts["seeds"]
     minutes = f"{facts['seconds'] / 60 / len(seeds):.1f}"
     command = f'make ablations{given} SEEDS="{" ".join(map(str, seeds))}"'
-    cells = where, f"`{command}`", str(len(seeds)), _machine(facts), _short(facts.get("commit")), minutes
+    cells = where, f"`{command}`", str(len(seeds)), _machine(facts), _short(facts["commit"]), minutes
     return f"| {' | '.join(cells)} |"
 
 
@@ -114,8 +114,8 @@ def _short(commit: str | None) -> str:
 
 
 def _machine(facts: Mapping) -> str:
-    hardware = facts.get("hardware")
-    return f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['gpu'] or hardware['torch']}" if hardware else "–"
+    hardware = facts["hardware"]
+    return f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['gpu'] or hardware['torch']}"
 
 
 def badges_block(runs: Mapping[str, Path]) -> str:

@@ -33,8 +33,8 @@ class _Run(BaseModel):
 class _Ablations(BaseModel):
     seeds: list[int]
     seconds: float
-    commit: str | None = None
-    hardware: _Hardware | None = None
+    commit: str | None
+    hardware: _Hardware
 
 
 def run_manifest(results: Path) -> dict:

@@ -43,10 +43,12 @@ def test_the_verdicts_that_another_machine_should_find_are_clear():
     assert {found[name]["verdict"] for name in REPRODUCED} <= {"holds", "does not hold"}
 
 
+ROW = {"id": "C2", "claim": "It is so.", "paper": "+2", "ours": "+1 [+0, +2]", "parts": [], "seeds": 3}
+
+
 def write(folder, alone="holds", seeds=3, profile="cpu", **changes):
     """A recorded run with one claim and its costs."""
-    row = {"id": "C2", "claim": "It is so.", "paper": "+2", "ours": "+1 [+0, +2]", "parts": []}
-    row |= {"seeds": seeds, "alone": alone, "verdict": alone} | changes
+    row = ROW | {"seeds": seeds, "alone": alone, "verdict": alone} | changes
     folder.mkdir()
     (folder / "claims.json").write_text(json.dumps([row]))
     hardware = {"cpu": "Some", "cores": 2, "gpu": None, "torch": "AVX512"}
@@ -57,7 +59,7 @@ def write(folder, alone="holds", seeds=3, profile="cpu", **changes):
 
 def test_a_claim_has_a_column_per_data_set_recorded_or_not(tmp_path):
     write(tmp_path / "a")
-    other = {"ours": "-1 [-2, -0]", "alone": "does not hold", "verdict": "undecided"}
+    other = ROW | {"ours": "-1 [-2, -0]", "alone": "does not hold", "verdict": "undecided"}
     write(tmp_path / "b", seeds=1, verdict="undecided", without_query=other)
     runs = {name: tmp_path / name for name in "abc"}
     head, _, *lines = readme.claims_block(runs).splitlines()
@@ -88,7 +90,8 @@ def test_ablations_have_a_row_of_their_own(tmp_path):
     (tmp_path / "a" / "ablations").mkdir()
     facts = {"seeds": [0, 1], "hardware": {"cpu": "Some", "cores": 2, "gpu": None, "torch": "AVX2"}}
     facts |= {"commit": "beef56789", "seconds": 600}
-    for told, end in ((facts, "Some, 2 cores, AVX2 | beef567 | 5.0 |"), ({"seeds": [0, 1]}, "– | – | – |")):
+    unknown = facts | {"commit": None}
+    for told, end in ((facts, "Some, 2 cores, AVX2 | beef567 | 5.0 |"), (unknown, "Some, 2 cores, AVX2 | – | 5.0 |")):
         (tmp_path / "a" / "ablations" / "manifest.json").write_text(json.dumps(told))
         line = readme.runs_block({"a": tmp_path / "a"}).splitlines()[-1]
         given = 'DATASET=perspectrum DATA_DIR=... SEEDS="0 1"'
