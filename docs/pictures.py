@@ -131,15 +131,15 @@ def denoiser() -> str:
 
 def badge(words: str) -> str:
     """A badge of our own, so that a page that shows it asks nobody else for it."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="110" height="20" role="img" aria-label="{words}">'
-    said = f'<text x="55" y="14" fill="#ffffff" text-anchor="middle" font-family="sans-serif" font-size="11">{words}'
-    return f'{head}<rect width="110" height="20" rx="4" fill="{BLUE}"/>{said}</text></svg>\n'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="50" height="20" role="img" aria-label="{words}">'
+    said = f'<text x="25" y="14" fill="#ffffff" text-anchor="middle" font-family="sans-serif" font-size="11">{words}'
+    return f'{head}<rect width="50" height="20" rx="4" fill="{BLUE}"/>{said}</text></svg>\n'
 
 
 def drawn() -> dict[str, str]:
     """{name of the file: the picture}."""
     stages = {stage: pipeline(i) for i, stage in enumerate(STAGES)}
-    badges = {host.lower(): badge(f"Open in {host}") for host in ("Colab", "Kaggle")}
+    badges = {host.lower(): badge(host) for host in ("Colab", "Kaggle")}
     found = {"pipeline": pipeline(), "reward": reward(), "denoiser": denoiser(), **stages, **badges}
     return {f"{name}.svg": picture for name, picture in found.items()}
 

@@ -121,7 +121,7 @@ def _machine(facts: Mapping) -> str:
 def badges_block(runs: Mapping[str, Path]) -> str:
     """A link for each notebook and host."""
     each = (f"{stage[:2]} {blocks.badges(Path(), Path(), stage)[0].replace('../docs', 'docs')}" for stage in STAGES)
-    return f"Run a notebook on a free GPU: {' · '.join(each)}"
+    return f"On a free GPU: {' · '.join(each)}"
 
 
 def cost_block(runs: Mapping[str, Path]) -> str:
