@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Collection, Sequence
+from contextlib import redirect_stdout
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +78,8 @@ def _engine(config: str, kind: type[PretrainedConfig], dtype: torch.dtype, lengt
     """An engine for models of a configuration, with room for rows of so many tokens; its weights are still random."""
     from vllm import LLM  # pyright: ignore[reportMissingImports]
 
-    with tempfile.TemporaryDirectory() as folder:
+    # vLLM asks for the number of the file behind stdout; a notebook's has none.
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.__stdout__):
         with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as file:
             file.write(config)
         text = kind.from_pretrained(folder).get_text_config()

