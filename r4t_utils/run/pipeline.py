@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from r4t_utils.machine.device import device, gpu_memory
-from r4t_utils.policy import pretrained, vllm_sampling
+from r4t_utils.policy import pretrained
 from r4t_utils.run import command, files, kernel, manifest, notebooks, paths
 from r4t_utils.run.command import outdated
 from r4t_utils.run.run import Run
@@ -39,6 +39,8 @@ def check(stages: Sequence[str], run: Run, only: bool) -> None:
     if run.settings.folm.policy != "small":
         pretrained.require(run.settings.folm.policy)
     if run.settings.folm.sampler == "vllm":
+        from r4t_utils.policy import vllm_sampling  # which loads torch
+
         vllm_sampling.require()
 
 

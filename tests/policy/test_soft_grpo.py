@@ -16,6 +16,7 @@ from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import soft_grpo
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import frame
+from r4t_utils.policy.sampling import sample
 from r4t_utils.policy.soft_grpo import Cost, SampledGRPOTrainer, SoftGRPOTrainer, soft_terms, spread_within
 from r4t_utils.policy.trainer import trainer_defaults
 
@@ -76,7 +77,7 @@ def test_expected_soft_terms_are_the_two_divergences():
 class Stock(GRPOTrainer):
     """TRL's own trainer, but for who samples: with the same completions, all that differs is the loss."""
 
-    cost = Cost()
+    cost, draw = Cost(), staticmethod(sample)
     _generate_single_turn = SampledGRPOTrainer._generate_single_turn
 
 
@@ -292,10 +293,14 @@ def test_the_trainer_samples_from_the_policys_nucleus():
 
 
 def test_cost_is_printed(capsys, monkeypatch):
-    lengths, sample = [], soft_grpo.sample
-    monkeypatch.setattr(
-        soft_grpo, "sample", lambda *a, **k: [lengths.append(len(row)) or row for row in sample(*a, **k)]
-    )
+    lengths = []
+
+    def counted(*given, **how):
+        rows = sample(*given, **how)
+        lengths.extend(map(len, rows))
+        return rows
+
+    monkeypatch.setattr(soft_grpo, "sampler", lambda settings: counted)
     train(Toy(), "rl.steps=4 rl.learning_rate=2e-2 rl.num_iterations=2")
     said = capsys.readouterr().out
     assert f"oar: {sum(lengths):,} tokens sampled and {2 * sum(lengths):,} trained in" in said
