@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
     function: Callable[..., Figure]
     files: tuple[str, ...]
-    beside: str = ""  # what lies in the same folder, unless that holds the same files about something else
+    beside: tuple[str, ...] = ()  # what lies in the same folder, unless that holds the same files about something else
 
     @property
     def alt(self) -> str:
@@ -56,8 +56,8 @@ FIGURES = {
     "diffusion_loss": Entry(training_figures.diffusion_loss, ("diffusion_loss.csv", "diffusion_loss_by_sigma.csv")),
     "diffusion_progress": Entry(training_figures.diffusion_progress, ("diffusion_progress.csv",)),
     "results": Entry(figures.results, ("metrics.csv",)),
-    "claims": Entry(figures.claims, ("claims.json",), beside="metrics.csv"),
-    "claims_short": Entry(figures.claims_short, ("claims.json",), beside="metrics.csv"),
+    "claims": Entry(figures.claims, ("claims.json",), beside=("metrics.csv",)),
+    "claims_short": Entry(figures.claims_short, ("claims.json",), beside=("metrics.csv",)),
     "ladder": Entry(figures.ladder, ("ladder.csv",)),
     "few_evaluations": Entry(training_figures.few_evaluations, ("few_evaluations.csv",)),
     "generalisation": Entry(training_figures.generalisation, ("generalisation.csv", "generalisation_curve.csv")),
@@ -124,7 +124,7 @@ def draw(name: str, folder: str | Path) -> Drawn:
 def main(folders: list[str]) -> None:
     """Draws every figure whose files are in one of the folders; exits with a message where there is none, or a field is
     missing."""
-    needed = {name: [*entry.files, *filter(None, [entry.beside])] for name, entry in FIGURES.items()}
+    needed = {name: entry.files + entry.beside for name, entry in FIGURES.items()}
     found = [(n, Path(f)) for f in folders for n, names in needed.items() if all(Path(f, x).is_file() for x in names)]
     if not found:
         sys.exit(f"{' '.join(folders) or 'no folder'}: no recorded results; run `make reproduce` for that run first")

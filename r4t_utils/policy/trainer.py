@@ -95,6 +95,18 @@ def checkpointed(folder: Path | None, steps: int, whole: int = 1) -> Iterator[di
             yield {"output_dir": scratch}
 
 
+def digest(value: object) -> str:
+    """A short hash of what JSON can hold."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+
+
+def keep(path: Path, value: object) -> None:
+    """Writes a value as JSON, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value), encoding="utf-8")
+    partial.replace(path)
+
+
 def _deciding(trainer: Trainer, given: Mapping[str, object]) -> dict[str, object]:
     """What the weights of a training depend on: settings by their own names, the trainer's for the rest, and hashes of
     its data and of which weights it trains. As JSON gives it back."""
@@ -104,7 +116,7 @@ def _deciding(trainer: Trainer, given: Mapping[str, object]) -> dict[str, object
     data: Any = trainer.train_dataset
     trained = [(name, *p.shape) for name, p in model.named_parameters() if p.requires_grad]
     hashed = {"data": data.to_dict(), "trained weights": trained}
-    digests = {name: hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12] for name, what in hashed.items()}
+    digests = {name: digest(what) for name, what in hashed.items()}
     return json.loads(json.dumps({**args, **given, **digests}, default=str))
 
 
@@ -118,10 +130,7 @@ class Told(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if state.global_step < state.max_steps:
             told = Path(args.output_dir or "", f"checkpoint-{state.global_step}", TOLD)
-            partial = told.with_suffix(".partial")
-            kept = {**self.rows, COUNTS: self.counts, SETTINGS: self.settings}
-            partial.write_text(json.dumps(kept), encoding="utf-8")
-            partial.replace(told)
+            keep(told, {**self.rows, COUNTS: self.counts, SETTINGS: self.settings})
 
 
 def train_on(

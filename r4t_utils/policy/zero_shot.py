@@ -1,6 +1,5 @@
 """The policy before any reward, which is the zero-shot row: a small or a pretrained one, warmed up by lessons."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from r4t_utils.machine.progress import quiet
 from r4t_utils.policy import form, vocabulary
 from r4t_utils.policy.folm import Folm, merged
 from r4t_utils.policy.small import small_policy
-from r4t_utils.policy.trainer import Watch, checkpointed, moved, train_on, trainer_defaults
+from r4t_utils.policy.trainer import Watch, checkpointed, digest, keep, moved, train_on, trainer_defaults
 from r4t_utils.settings import FolmSettings
 
 LINES = 20  # that a pretrained policy writes for a query, of which the first k different ones are a lesson
@@ -57,8 +56,7 @@ def _lessons(
 ) -> list[dict[str, str]]:
     """The lessons in form that a pretrained policy writes itself and that fit its length, from `kept` where they were
     written before. Raises ValueError where there are none, or `kept` has those of other settings or queries."""
-    asked = hashlib.sha256(json.dumps(queries).encode()).hexdigest()[:12]
-    now = settings.model_dump(mode="json") | {"seed": seed, "queries": asked}
+    now = settings.model_dump(mode="json") | {"seed": seed, "queries": digest(queries)}
     if kept and kept.is_file():
         saved = read(kept, lambda path: json.loads(path.read_bytes()))
         require_same(kept, saved["settings"], now, "name another folder, or remove it to begin anew")
@@ -74,9 +72,7 @@ def _lessons(
         print(f"{left} of {len(written)} lessons are left out: {_longest(settings)} tokens or longer")
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".partial")
-        partial.write_text(json.dumps({"settings": now, "lessons": rows}), encoding="utf-8")
-        partial.replace(kept)
+        keep(kept, {"settings": now, "lessons": rows})
     return rows
 
 
