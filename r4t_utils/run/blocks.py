@@ -96,11 +96,8 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
 
 def _measures(means: Mapping[str, Mapping], keys: Iterable[str], above: Mapping[tuple[str, str], str]) -> list[str]:
     """A table of some of MEASURES, a row per policy; `above` is what stands behind a value."""
-    lines = [f"| tuned by | {' | '.join(MEASURES[key] for key in keys)} |", "|---" * (1 + len([*keys])) + "|"]
-    for name, row in means.items():
-        cells = (f"{row[key]:.1f}{above.get((name, key), '')}" for key in keys)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+    rows = ([name, *(f"{row[key]:.1f}{above.get((name, key), '')}" for key in keys)] for name, row in means.items())
+    return _table(["tuned by", *(MEASURES[key] for key in keys)], rows)
 
 
 def _above_default(folder: Path) -> dict[tuple[str, str], str]:
@@ -133,13 +130,9 @@ def trial(folder: Path, place: Path, name: str) -> list[str]:
     import pandas as pd
 
     found = pd.read_csv(table)
-    ways = list(dict.fromkeys(found["way"]))
-    lines += ["", f"| quality that is gained by | {' | '.join(ways)} |", "|---" * (1 + len(ways)) + "|"]
-    for what, rows in found.groupby("what", sort=False):
-        each = zip(rows["mean"], rows["low"], rows["high"])
-        cells = (f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]" for mean, low, high in each)
-        lines.append(f"| {what} | {' | '.join(cells)} |")
-    return lines
+    found["cell"] = ["{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format(**row) for row in found.to_dict("records")]
+    rows = ([str(what), *each["cell"]] for what, each in found.groupby("what", sort=False))
+    return [*lines, "", *_table(["quality that is gained by", *dict.fromkeys(found["way"])], rows)]
 
 
 def _picture(folder: Path, name: str) -> str:
@@ -172,17 +165,15 @@ def _claims(claims: list[dict], seeds: Sequence[Any]) -> list[str]:
     """Each claim with its verdict, and with that of answers without the query's own list where there is one; then the
     numbers behind them, folded."""
     rows = [(row, row.get("without_query") or {}) for row in claims]
-    heads = "verdict", "without the query's list" if any(other for _, other in rows) else ""
-    said = [[f"**{row['verdict']}**", other.get("verdict", "–")] for row, other in rows]
-    found = [[row["ours"], other.get("ours", "–")] for row, other in rows]
-    lines = _table([row["id"] for row in claims], ("claim", *heads), [[r["claim"], *s] for r, s in zip(claims, said)])
+    other = ["without the query's list"] if any(without for _, without in rows) else []
+    said = ([row["id"], row["claim"], f"**{row['verdict']}**", without.get("verdict", "–")] for row, without in rows)
+    found = ([row["id"], row["ours"], without.get("ours", "–")] for row, without in rows)
     fold = f"<details><summary>The numbers, with their 95 % intervals, of seeds {', '.join(map(str, seeds))}</summary>"
-    numbers = _table([row["id"] for row in claims], ("difference or ratio", heads[1]), found)
-    return [*lines, "", fold, "", *numbers, "", "</details>"]
+    numbers = _table(["id", "difference or ratio", *other], found)
+    return [*_table(["id", "claim", "verdict", *other], said), "", fold, "", *numbers, "", "</details>"]
 
 
-def _table(ids: list[str], heads: Sequence[str], rows: list[list[str]]) -> list[str]:
-    """Lines of a table; a last column without a head is left out."""
-    shown = [head for head in heads if head]
-    lines = [f"| id | {' | '.join(shown)} |", "|---" * (1 + len(shown)) + "|"]
-    return lines + [f"| {name} | {' | '.join(row[: len(shown)])} |" for name, row in zip(ids, rows)]
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table; what a row holds beyond its heads is left out."""
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    return lines + [f"| {' | '.join(row[: len(heads)])} |" for row in rows]
