@@ -7,16 +7,18 @@ import shutil
 import subprocess
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from retrievers import untrained
 
 from r4t_utils.evaluation import verdicts
-from r4t_utils.evaluation.claims import CLAIMS, REPRODUCED
+from r4t_utils.evaluation.claims import CLAIMS, FOLM, NO_FANOUT, PRINTED, REPRODUCED, ZERO_SHOT
 from r4t_utils.run import paths
 from r4t_utils.run.stage import STAGES
 
 readme = SimpleNamespace(**runpy.run_path(str(paths.ROOT / "docs" / "readme.py")))
 README = (paths.ROOT / "README.md").read_text()
+PROSE = " ".join(README.split())
 COMMITTED = {heading: paths.ROOT.joinpath("results", *run) for heading, run in readme.RUNS.items()}
 
 
@@ -155,15 +157,40 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
     stages = json.loads((folder / "manifest.json").read_text())["stages"].values()
     minutes = f"{sum(stage['seconds'] for stage in stages) / 60:.0f}"
     assert re.findall(r"six notebooks, which took (\d+) minutes", README) == [minutes]
-    here, there = map(kept_and_faster, (folder, COMMITTED["Perspectrum"]))
-    kept = r"keeps (\d+) % of its .* (\d+) % of its .* fans out (\d+) times .*Perspectrum (\d+) %, (\d+) % and (\d+)"
-    assert re.findall(kept, " ".join(README.split())) == [(*here, *there)]
+    here, there, lm = (parts(COMMITTED[run]) for run in ("synthetic corpus", "Perspectrum", "Perspectrum, SmolLM2"))
+    keeps = [f"{100 * share:.0f}" for share in here["C4"]]
+    said = re.findall(r"keeps (\d+) % of its .*? (\d+) % of its .*? fans out (\d+) times faster\.", PROSE)
+    assert said == [(*keeps, f"{here['C9'][0]:.0f}")]
+    said = re.findall(r"keeps (\d+) % of the .* (\d+) % of the .* (\d+) times as .* (\d+) times as fast as Smol", PROSE)
+    assert said == [tuple(f"{x:.0f}" for x in (*(100 * share for share in there["C4"]), *there["C9"], *lm["C9"]))]
+    said = re.findall(r"recall of its fan-outs by ([\d.]+) and ([\d.]+) .*SmolLM2: ([\d.]+)", PROSE)
+    assert said == [(f"{here['C5 alone'][0]:.1f}", f"{there['C5 alone'][0]:.1f}", f"{lm['C5 alone'][0]:.2f}")]
     for stage in ("04_diffusion_training", "05_evaluation"):
         said = re.findall(r"keeps (\d+) % of .* and (\d+) % of", paths.notebook(stage).read_text(encoding="utf-8"))
-        assert said == [here[:2]]
+        assert said == [tuple(keeps)]
 
 
-def kept_and_faster(folder):
-    """What a recorded retriever keeps of its policy's diversity and alignment, and how much faster it fans out."""
-    parts = {row["id"]: [part["mean"] for part in row["parts"] if part["decides"]] for row in verdicts.read(folder)}
-    return tuple(f"{x:.0f}" for x in (*(100 * share for share in parts["C4"]), *parts["C9"]))
+def test_the_qualities_in_the_prose_are_those_of_the_record(as_recorded):
+    of = {run: qualities(COMMITTED[run]) for run in ("synthetic corpus", "Perspectrum", "Perspectrum, SmolLM2")}
+    printed, plain = ([of[run][row]["quality"] for run in [*of][:2]] for row in (PRINTED, NO_FANOUT))
+    said = re.findall(r"a quality of (\d+) and (\d+), where the plain query has (\d+) and (\d+)", PROSE)
+    assert said == [tuple(f"{x:.0f}" for x in (*printed, *plain))]
+    alone = (of["Perspectrum, SmolLM2"][row]["quality_without_query"] for row in (FOLM, ZERO_SHOT))
+    assert re.findall(r"SmolLM2 gains (\d+) points", PROSE) == [f"{next(alone) - next(alone):.0f}"]
+
+
+def parts(folder):
+    """{claim: means of the differences and ratios that decide it}; "ID alone" without the query's own list."""
+    rows = verdicts.read(folder)
+    each = {row["id"]: row for row in rows}
+    each |= {f"{row['id']} alone": row["without_query"] for row in rows if row.get("without_query")}
+    return {name: [part["mean"] for part in row["parts"] if part["decides"]] for name, row in each.items()}
+
+
+def qualities(folder):
+    """{method: {score: mean}} of OAR."""
+    table = pd.read_csv(
+        next(path for name in ("seeds_metrics", "metrics") if (path := folder / f"{name}.csv").is_file())
+    )
+    oar = table[table["task"] == "oar"]
+    return {str(method): dict(zip(rows["metric"], rows["mean"])) for method, rows in oar.groupby("method")}
