@@ -71,24 +71,33 @@ def read(path: Path, parse: Callable[[Path], T]) -> T:
     raise ValueError(f"{path} is a Git LFS pointer, not the file that it stands for; fetch that with `git lfs pull`")
 
 
-def file_hash(path: Path) -> str:
-    """sha256 of a file's content; raises OSError where it cannot be read."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_hash(*paths: Path) -> str:
+    """sha256 of the content of a file, or of several in turn; raises OSError where one cannot be read."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
-def packaged(package: str, name: str, sha256: str, remedy: str) -> Path | None:
-    """The file of this name that an installed package ships; None where there is none.
+def packaged(shipped: Mapping[str, str], sha256: str, remedy: str) -> list[Path]:
+    """The files that installed packages ship, {package: name of its file}, which together are the one of this sha256;
+    none where one of them is missing.
 
-    Raises ValueError, with the remedy, for a file of another sha256.
+    Raises ValueError, with the remedy, for files of another sha256.
     """
     try:
-        path = next(Path(str(f.locate())) for f in files(package) or () if f.name == name)
+        paths = [
+            next(Path(str(f.locate())) for f in files(package) or () if f.name == name)
+            for package, name in shipped.items()
+        ]
     except (PackageNotFoundError, StopIteration):
-        return None
-    if (found := file_hash(path)) != sha256:
-        raise ValueError(f"{path} has sha256 {found}, not the official {sha256}: {remedy}")
-    return path
+        return []
+    if (found := file_hash(*paths)) != sha256:
+        what = ", ".join(map(str, paths))
+        raise ValueError(f"{what} has sha256 {found}, not the official {sha256}: {remedy}")
+    return paths
 
 
 def read_json(path: Path, model: type[Model]) -> Model:

@@ -32,13 +32,19 @@ class Folm:
     def prompt(self, task: str, query: str) -> str:
         """The query as the policy is asked it. Raises ValueError for one without a character that can be seen."""
         require_text(query)
-        if self.tokenizer.chat_template is None:
+        if self.tokenizer.chat_template is None and self._known(TASK_TOKEN[task]):  # a small policy of ours
             return f"{TASK_TOKEN[task]} {query}"
         asked = SHORT[task] if self.settings.warmup_fanouts else INSTRUCTION[task] + FORMAT
         return self.chat([{"role": "user", "content": asked.format(k=self.settings.k, query=query)}])
 
+    def _known(self, token: str) -> bool:
+        return self.tokenizer.convert_tokens_to_ids(token) not in (None, self.tokenizer.unk_token_id)
+
     def chat(self, messages: list[dict[str, str]]) -> str:
-        """The messages as the model was taught to read them, up to where its answer begins; thinking is off."""
+        """The messages as the model was taught to read them, up to where its answer begins; thinking is off. A model
+        that was not taught to converse goes on with a text."""
+        if self.tokenizer.chat_template is None:
+            return "".join([self.tokenizer.bos_token or "", *(f"{said['content']}\n\n" for said in messages)])
         options: dict[str, Any] = {"add_generation_prompt": True, "enable_thinking": False}
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
 
@@ -129,19 +135,15 @@ class Folm:
         """
         # Weights that are trained stay in float32: a step at rate 1e-7 is below the spacing of bfloat16.
         dtype = torch.bfloat16 if settings.lora_rank and bf16() else torch.float32
-        where, how, options = pretrained.source(str(folder))
-        try:
-            with progress.quiet():
-                tokenizer = AutoTokenizer.from_pretrained(where, **how)
-                model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **options)
-        except (OSError, ValueError, ImportError) as error:
-            reason = " ".join(str(error).split())
-            shipped = ", ".join(pretrained.SHIPPED)
-            rule = f"folm.policy={settings.policy!r} must be small, {shipped}, a local folder with a model"
-            remedy = "or the id of one on the hub, which takes network access or a copy in the hub's cache; correct it"
-            if "gated" in reason.lower() or "401" in reason or "403" in reason:
-                remedy = "or the id of one on the hub; accept its licence there, and set HF_TOKEN to a token of yours"
-            raise ValueError(f"no policy can be loaded from {str(folder)!r} ({reason}); {rule}, {remedy}") from error
+        with pretrained.opened(str(folder)) as (where, how, options):
+            try:
+                with progress.quiet():
+                    tokenizer = AutoTokenizer.from_pretrained(where, **how)
+                    model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **options)
+            except (OSError, ValueError, ImportError) as error:
+                raise _unreadable(str(folder), settings.policy, " ".join(str(error).split())) from error
+        # A prompt holds all of its special tokens. TRL would begin it with another of those that start a text.
+        tokenizer.backend_tokenizer.post_processor = None
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         policy = cls(model.to(device()), tokenizer, settings)  # pyright: ignore[reportArgumentType]
@@ -149,6 +151,14 @@ class Folm:
             why = "neither its tokenizer nor its generation settings name an end token, so no answer would ever end"
             raise ValueError(f"{str(folder)!r} is no policy: {why}; name another in folm.policy, or add its eos_token")
         return policy
+
+
+def _unreadable(folder: str, policy: str, reason: str) -> ValueError:
+    rule = f"folm.policy={policy!r} must be small, {', '.join(pretrained.SHIPPED)}, a local folder with a model"
+    remedy = "or the id of one on the hub, which takes network access or a copy in the hub's cache; correct it"
+    if "gated" in reason.lower() or "401" in reason or "403" in reason:
+        remedy = "or the id of one on the hub; accept its licence there, and set HF_TOKEN to a token of yours"
+    return ValueError(f"no policy can be loaded from {folder!r} ({reason}); {rule}, {remedy}")
 
 
 def sampler(settings: FolmSettings) -> Callable[..., list[list[int]]]:

@@ -52,6 +52,13 @@ def lessons(
                 yield {"prompt": policy.prompt(task, query), "completion": frame(said[:k])}
 
 
+def asked(policy: Folm, queries: dict[str, list[str]]) -> Iterator[str]:
+    """All that a policy is asked for lessons, and in tuning."""
+    for task, given in queries.items():
+        for query in given:
+            yield from (_conversation(policy, task, query), policy.prompt(task, query))
+
+
 def _conversation(policy: Folm, task: str, query: str) -> str:
     ask = INSTRUCTION[task].format(k=policy.settings.k) + ASKED
     turns = [(ask.format(query=request), answer) for request, answer in EXAMPLES[task].items()]

@@ -5,6 +5,7 @@ how common they are, so the first ones and those of some texts suffice for most 
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+BYTE = re.compile("<0x[0-9A-F]{2}>")  # by which a tokenizer with a fallback spells what it has no token for
 NAMED = ("bos_token_id", "eos_token_id", "pad_token_id")  # tokens that configurations name
 
 
@@ -19,7 +21,7 @@ def cut(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, size: int, texts: Iterable[str] = ()
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model, changed in place, and a tokenizer of its first `size` tokens, of those in `texts`, of those that these
-    are merged from, of single characters or bytes, and of the special ones.
+    are merged from, of single bytes (characters, where it does not spell them by bytes), and of the special ones.
 
     The logits of the tokens kept are the model's own, and a text that needs no other is encoded as before. Raises
     ValueError for a tokenizer that is not one of byte pairs.
@@ -38,7 +40,8 @@ def cut(
 def _kept(state: Mapping[str, Any], wanted: set[int]) -> list[int]:
     vocabulary, merges = state["model"]["vocab"], [tuple(_pair(merge)) for merge in state["model"]["merges"]]
     merged = {left + right for left, right in merges}
-    words = {word for word, token in vocabulary.items() if token in wanted or word not in merged}
+    needed = BYTE.fullmatch if state["model"].get("byte_fallback") else lambda word: word not in merged
+    words = {word for word, token in vocabulary.items() if token in wanted or needed(word)}
     for left, right in reversed(merges):  # what a token is merged from stands before it
         if left + right in words:
             words |= {left, right}

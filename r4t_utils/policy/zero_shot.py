@@ -39,10 +39,10 @@ def zero_shot_policy(
         policy, lessons = small_policy(queries, settings, seed, language)
     else:
         policy = Folm.load(settings.policy, settings)
-        rows = _lessons(policy, queries, settings, seed, checkpoints and checkpoints / "lessons.json")
         if size := settings.vocab_size:
-            said = [text for texts in (*map(dict.values, rows), *queries.values()) for text in texts]
-            policy = Folm(*vocabulary.cut(merged(policy.model), policy.tokenizer, size, said), settings)
+            asked = form.asked(policy, queries)
+            policy = Folm(*vocabulary.cut(merged(policy.model), policy.tokenizer, size, asked), settings)
+        rows = _lessons(policy, queries, settings, seed, checkpoints and checkpoints / "lessons.json")
         policy, lessons = policy.trainable(), {"form": Dataset.from_list(rows)}
     for name, lesson in lessons.items():
         warm_up(policy, lesson, settings, seed, checkpoints and checkpoints / name, f"warm-up: {name}")

