@@ -44,7 +44,7 @@ class Folm:
         """The messages as the model was taught to read them, up to where its answer begins; thinking is off. A model
         that was not taught to converse goes on with a text."""
         if self.tokenizer.chat_template is None:
-            return "".join([self.tokenizer.bos_token or "", *(f"{said['content']}\n\n" for said in messages)])
+            return "".join([str(self.tokenizer.bos_token or ""), *(f"{said['content']}\n\n" for said in messages)])
         options: dict[str, Any] = {"add_generation_prompt": True, "enable_thinking": False}
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
 
