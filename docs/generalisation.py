@@ -29,7 +29,7 @@ from r4t_utils.run import paths
 from r4t_utils.settings import DiffusionSettings
 from r4t_utils.space.encoder import unit
 
-AS_IT_IS, LONGER = "the student as it is", "three times the updates"
+AS_IT_IS, LONGER = "the retriever as it is", "three times the updates"
 COPIES = 4  # of a query's embedding, which share its targets between them
 Net = TypeVar("Net", bound=Denoiser)
 ONE_STEP = Sampling(sampler="dpm", sampling_steps=1, guidance=0.0)

@@ -94,17 +94,17 @@ def claims(rows: list[dict]) -> Figure:
     _axes_of_claims(above, below, (1, 2, 5, 10, 20, 50))
     looks = _looks()
     if any(other for _, _, (other, _) in parts):
-        pale = {"color": "0.45", "marker": "o", "markersize": 3, "fillstyle": "none", "linewidth": 0.8, "alpha": 0.6}
-        looks.append(Line2D([], [], label="small: without the query's own list", **pale))
+        looks.append(_pale("small: without the query's own list"))
     figure.legend(handles=looks, loc="outside lower center", ncols=3, handletextpad=0.4)
     return figure
 
 
 def claims_short(rows: list[dict]) -> Figure:
-    """The claims, a line each: the intervals of all that decides a claim, over all seeds, beside the paper's numbers
-    (diamonds). Above: differences in points of 100; below: ratios, on a logarithmic axis. A filled circle holds, a
-    cross does not, a hollow circle is undecided; the pale marks are the same claim where the query's own list takes no
-    part. To hold, all must lie to the right of the dashed line."""
+    """The claims, a line each: the intervals of what decides a claim (where that is three or more, of the one farthest
+    to the left of its threshold), over all seeds, beside the paper's numbers (diamonds). Above: differences in points
+    of 100; below: ratios, on a logarithmic axis. A filled circle holds, a cross does not, a hollow circle is undecided;
+    the pale marks are the same claim where the query's own list takes no part. To hold, all must lie to the right of
+    the dashed line."""
     known = {test.name: test for claim in CLAIMS for test in claim.tests}
     rows = [row for row in rows if _deciding(row)]
     kinds = [known[_deciding(row)[0]["test"]].kind for row in rows]
@@ -113,15 +113,16 @@ def claims_short(rows: list[dict]) -> Figure:
     figure, ((above,), (below,)) = subplots(2, 1, 0.19 * sum(heights) + 1.1, height_ratios=heights)
     for ax, shown in zip((above, below), wide.values()):
         for y, row in enumerate(shown):
-            for at, part in _spread(y, _deciding(row)):
+            for at, part in _spread(y, _at_most_two(_deciding(row))):
                 _beside_paper(ax, at, known[part["test"]], row, part, markersize=4, elinewidth=1)
             if other := row.get("without_query"):
-                for at, part in _spread(y + 0.3, _deciding(other), 0.25):
+                for at, part in _spread(y + 0.3, _at_most_two(_deciding(other)), 0.25):
                     test = known[part["test"].replace(WITHOUT, "")]
                     _verdict(ax, at, test, other, part, markersize=3, elinewidth=0.6, alpha=0.5, zorder=3)
         _rows_of(ax, [f"{SHORT[row['id']]}  {row['id']}" for row in shown])
     _axes_of_claims(above, below, (1, 2, 5, 10, 20))
-    figure.legend(handles=_looks(), loc="outside lower center", ncols=5, handletextpad=0.2)
+    looks = [*_looks(), _pale("pale: by itself")]
+    figure.legend(handles=looks, loc="outside lower center", ncols=6, handletextpad=0.2, columnspacing=1)
     return figure
 
 
@@ -130,6 +131,17 @@ def _looks() -> list[Line2D]:
     looks = [Line2D([], [], label=name, linestyle="none", markersize=5, **look) for name, look in VERDICTS.items()]
     looks.append(Line2D([], [], **DIAMOND, markersize=4, label="paper"))
     return [*looks, Line2D([], [], color="0.45", linestyle=DASHED, linewidth=1, label="to hold: right of it")]
+
+
+def _pale(label: str) -> Line2D:
+    """The mark of a claim without the query's own list, for a legend."""
+    pale = {"color": "0.45", "marker": "o", "markersize": 3, "fillstyle": "none", "linewidth": 0.8, "alpha": 0.6}
+    return Line2D([], [], label=label, **pale)
+
+
+def _at_most_two(parts: list[dict]) -> list[dict]:
+    """The parts, or of three or more the one that lies lowest beside its threshold."""
+    return parts if len(parts) < 3 else [min(parts, key=lambda part: part["mean"] - part["threshold"])]
 
 
 def _deciding(row: dict | None) -> list[dict]:

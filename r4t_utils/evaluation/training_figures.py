@@ -181,16 +181,20 @@ def ablations(frame: pd.DataFrame) -> Figure:
     """What each part of the reward does: policies over training, means over fixed validation queries and seeds, with a
     band from the lowest to the highest seed. Columns: groundedness, diversity (Vendi / k) and alignment, the terms of
     the reward; the share of nearest contents that differ; and the judge's quality. Rows: which terms are rewarded, by
-    which weights, of which policy, on which scale, on how many samples, used how often. The numbers are in
-    ablations.csv."""
+    which weights, of which policy, with Vendi as printed, on which scale, on how many samples, used how often. A policy
+    keeps its colour in all rows. The numbers are in ablations.csv."""
     panels = {"ground": "groundedness", "div": "diversity", "align": "alignment", "contents": "different contents"}
     panels |= {"quality": "judge: quality"}
     questions = dict.fromkeys(q for each in frame.questions.unique() for q in each.split(", "))
+    again = dict(
+        zip(frame.loc[frame.questions.str.contains(", "), "variant"].unique(), (PALETTE[9], "0.15", PALETTE[7]))
+    )
     figure = Figure(figsize=(7, 2.2 * len(questions)), layout="constrained")
     for part, question in zip(figure.subfigures(len(questions), 1, squeeze=False)[:, 0], questions):
         own = frame[[question in each.split(", ") for each in frame.questions]]
         axes = part.subplots(1, len(panels))
-        for colour, (variant, lines) in zip(PALETTE, own.groupby("variant", sort=False)):
+        for first, (variant, lines) in zip(PALETTE, own.groupby("variant", sort=False)):
+            colour = again.get(str(variant), first)
             for ax, (column, title) in zip(axes, panels.items()):
                 seeds = lines.pivot(index="step", columns="seed", values=column)
                 ax.plot(seeds.index, seeds.mean(axis=1), color=colour, label=variant)

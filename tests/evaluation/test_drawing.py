@@ -150,7 +150,7 @@ def single_examples():
         for rank in range(1, 11)
     ]
     scored = {"measure": "quality", "above_noise": 0.5, "above_low": -0.5, "above_high": 1.5}
-    names = "noise", "a student of other targets that has a long name", "the student as it is"
+    names = "noise", "a student of other targets that has a long name", "the retriever as it is"
     trials = pd.DataFrame([{"row": name, "way": way} | scored for name in names for way in ("merged", "alone")])
     said = {"query": "a query", "ground": 0.1, "div": 0.2, "align": 0.3, "sub_queries": "a; b; c"}
     return {
