@@ -100,7 +100,8 @@ compare record: setup
 	@$(PY) -m r4t_utils.run.$@ $(RUN)
 
 figures: setup
-	@$(PY) -m r4t_utils.evaluation.drawing results/"$$PROFILE"/"$$DATASET"* results/"$$PROFILE"/"$$DATASET"*/ablations results/trials
+	@$(PY) -m r4t_utils.evaluation.drawing results/"$$PROFILE"/"$$DATASET"* \
+		$(wildcard results/$(PROFILE)/$(DATASET)*/ablations results/trials)
 
 readme: setup
 	@$(PY) docs/readme.py

@@ -122,12 +122,13 @@ def draw(name: str, folder: str | Path) -> Drawn:
 
 
 def main(folders: list[str]) -> None:
-    """Draws every figure whose files are in one of the folders; exits with a message where there is none, or a field is
-    missing."""
+    """Draws every figure whose files are in one of the folders; exits with a message where one of them holds none, or a
+    field is missing."""
     needed = {name: entry.files + entry.beside for name, entry in FIGURES.items()}
     found = [(n, Path(f)) for f in folders for n, names in needed.items() if all(Path(f, x).is_file() for x in names)]
-    if not found:
-        sys.exit(f"{' '.join(folders) or 'no folder'}: no recorded results; run `make reproduce` for that run first")
+    if empty := [folder for folder in folders if Path(folder) not in {held for _, held in found}] or not folders:
+        named = " ".join(empty) if folders else "no folder"
+        sys.exit(f"{named}: no recorded results; run `make reproduce` for that run, and then `make record`")
     for name, folder in found:
         try:
             draw(name, folder)

@@ -334,3 +334,5 @@ def test_the_command_redraws_what_has_been_recorded(tmp_path, capsys):
     drawing.main([str(tmp_path)])
     assert sorted(p.stem for p in (tmp_path / "figures").iterdir()) == ["reward_components", "rl_curves"]
     assert str(tmp_path / "figures" / "rl_curves.png") in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="^results/none: no recorded results.*then `make record`"):
+        drawing.main([str(tmp_path), "results/none"])  # as `make figures` names a run beside the trials
