@@ -172,6 +172,7 @@ CLAIMS = (
         tuple(test for ours in (FOLM, DIFFUSION) for reranker in RERANKERS for test in _oar(ours, reranker)),
     ),
     Claim("N3", "The reward's maximiser beats the plain query in the judge's eyes.", _oar(MAXIMISER, NO_FANOUT)),
+    Claim("N4", "The RL-tuned policy beats the policy that it started from.", _oar(FOLM, ZERO_SHOT)),
 )
 
 

@@ -31,6 +31,7 @@ SHORT = {  # the claims in a few words
     "N1": "R4T beats noise",
     "N2": "R4T beats re-rankers",
     "N3": "more reward, better sets",
+    "N4": "tuning beats zero-shot",
 }
 UNITS = {"difference": 100, "ratio": 1}  # in which a kind of test is drawn
 DIAMOND: dict[str, Any] = {"color": "0.1", "marker": "D", "fillstyle": "none", "linestyle": "none"}

@@ -71,7 +71,7 @@ def test_verdict_needs_the_whole_interval_on_one_side(x, y, threshold):
 def test_each_claim_follows_its_own_scores():
     base = alone()
     assert base.pop("C7") == base.pop("C8") == verdicts.UNTESTED
-    assert set(base) == {"C1", "C2", "C3", "C4", "C5", "C6", "N1", "N2", "N3"} and set(base.values()) == {"holds"}
+    assert set(base) == {"C1", "C2", "C3", "C4", "C5", "C6", "N1", "N2", "N3", "N4"} and set(base.values()) == {"holds"}
     no = "does not hold"
     assert alone(quality={ZERO_SHOT: 0.2})["C1"] == no  # asked of both
     assert alone(quality={FOLM: 0.2})["C1"] == no
@@ -85,6 +85,7 @@ def test_each_claim_follows_its_own_scores():
     assert alone(quality={DIFFUSION: 0.2})["N1"] == no and alone(quality={NOISE: 0.8})["N1"] == no
     assert alone(quality={MMR: 0.75})["N2"] == no
     assert alone(quality={MAXIMISER: 0.3})["N3"] == "undecided"
+    assert alone(quality={ZERO_SHOT: 0.8})["N4"] == no
 
 
 def test_claims_are_judged_again_without_the_querys_own_list():
