@@ -19,6 +19,7 @@ RUNS = {
     "Perspectrum": ("cpu", "perspectrum"),
     "Perspectrum, SmolLM2": ("lm", "perspectrum"),
     "Polyvore subset": ("cpu", "polyvore-subset"),
+    "Polyvore, SmolLM2": ("lm", "polyvore-subset"),
 }
 NONE = "not recorded"
 SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?"}
