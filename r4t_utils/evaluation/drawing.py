@@ -126,8 +126,9 @@ def main(folders: list[str]) -> None:
     field is missing."""
     needed = {name: entry.files + entry.beside for name, entry in FIGURES.items()}
     found = [(n, Path(f)) for f in folders for n, names in needed.items() if all(Path(f, x).is_file() for x in names)]
-    if empty := [folder for folder in folders if Path(folder) not in {held for _, held in found}] or not folders:
-        named = " ".join(empty) if folders else "no folder"
+    empty = [folder for folder in folders if Path(folder) not in {held for _, held in found}]
+    if empty or not folders:
+        named = " ".join(empty) or "no folder"
         sys.exit(f"{named}: no recorded results; run `make reproduce` for that run, and then `make record`")
     for name, folder in found:
         try:

@@ -171,12 +171,12 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
 
 
 def test_the_qualities_in_the_prose_are_those_of_the_record(as_recorded):
-    of = {run: qualities(COMMITTED[run]) for run in ("synthetic corpus", "Perspectrum", "Perspectrum, SmolLM2")}
-    printed, plain = ([of[run][row]["quality"] for run in [*of][:2]] for row in (PRINTED, NO_FANOUT))
+    here, there, lm = (qualities(COMMITTED[x]) for x in ("synthetic corpus", "Perspectrum", "Perspectrum, SmolLM2"))
+    printed, plain = ([run[row]["quality"] for run in (here, there)] for row in (PRINTED, NO_FANOUT))
     said = re.findall(r"a quality of (\d+) and (\d+), where the plain query has (\d+) and (\d+)", PROSE)
     assert said == [tuple(f"{x:.0f}" for x in (*printed, *plain))]
-    alone = (of["Perspectrum, SmolLM2"][row]["quality_without_query"] for row in (FOLM, ZERO_SHOT))
-    assert re.findall(r"SmolLM2 gains (\d+) points", PROSE) == [f"{next(alone) - next(alone):.0f}"]
+    tuned, before = (lm[row]["quality_without_query"] for row in (FOLM, ZERO_SHOT))
+    assert re.findall(r"SmolLM2 gains (\d+) points", PROSE) == [f"{tuned - before:.0f}"]
 
 
 def parts(folder):

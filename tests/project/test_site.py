@@ -104,6 +104,11 @@ def test_styles_and_scripts_load_nothing_from_elsewhere(site):
         assert not re.search(r"url\(['\"]?(https?:)?//|@import ['\"]?http", path.read_text()), path
 
 
+def files(page, links):
+    """The files beside a page that links name."""
+    return {page.parent / link.split("?")[0] for link in links if not link.startswith("data:")}
+
+
 @functools.cache
 def sent(path):
     """The bytes of a file as a server sends it: text compressed."""
@@ -116,9 +121,9 @@ def test_a_page_is_small_has_one_title_a_language_and_words_for_its_pictures(sit
     for name, page in pages.items():
         if name.startswith("_"):
             continue
-        named = {*page.loaded, *(image["src"] for image in page.images)}
-        files = {(html / name).parent / link.split("?")[0] for link in named if not link.startswith("data:")}
-        assert sum(map(sent, (html / name, *files))) < 1_500_000, name
+        shown, loaded = (files(html / name, links) for links in ([i["src"] for i in page.images], page.loaded))
+        assert sum(path.stat().st_size for path in (html / name, *shown)) < 1_500_000, name
+        assert sum(map(sent, {html / name, *shown, *loaded})) < 1_500_000, name
         assert page.language == "en" and page.headings, name
         assert all(len(image.get("alt") or "") > 5 for image in page.images), name
 
