@@ -58,7 +58,7 @@ FIGURES = {
     "results": Entry(figures.results, ("metrics.csv",)),
     "claims": Entry(figures.claims, ("claims.json",), beside=("metrics.csv",)),
     "claims_short": Entry(figures.claims_short, ("claims.json",), beside=("metrics.csv",)),
-    "ladder": Entry(figures.ladder, ("ladder.csv",)),
+    "ladder": Entry(figures.ladder, ("ladder.csv", "losses.csv")),
     "few_evaluations": Entry(training_figures.few_evaluations, ("few_evaluations.csv",)),
     "generalisation": Entry(training_figures.generalisation, ("generalisation.csv", "generalisation_curve.csv")),
     "students": Entry(training_figures.students, ("students.csv",)),
