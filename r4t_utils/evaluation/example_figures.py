@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
@@ -30,13 +31,19 @@ def _canvas(height: float) -> tuple[Figure, Axes]:
     return figure, ax
 
 
+def _drawable(text: str) -> str:
+    """The text without characters that the font lacks, such as emoji, which would be drawn as boxes."""
+    font = get_font(findfont("DejaVu Sans"))
+    return " ".join("".join(c for c in text if c.isspace() or font.get_char_index(ord(c))).split())
+
+
 def _short(text: str, width: int) -> str:
-    return textwrap.shorten(text, width, placeholder=" …")
+    return textwrap.shorten(_drawable(text), width, placeholder=" …")
 
 
 def _lines(text: str, width: int, lines: int) -> str:
     """The text in so many lines at most, the last cut where it does not fit."""
-    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
+    return "\n".join(textwrap.wrap(_drawable(text), width, max_lines=lines, placeholder=" …"))
 
 
 def _pieces(ax: Axes, x: float, y: float, width: float, pieces: str, columns: int, lines: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 from nbconvert import HTMLExporter
 
-from r4t_utils.evaluation import claims, drawing, figures, ladder, looks
+from r4t_utils.evaluation import claims, drawing, example_figures, figures, ladder, looks
 
 STEPS = range(0, 100, 10)
 SAID = "holds", "does not hold", "undecided"
@@ -354,3 +354,7 @@ def test_a_rung_that_answers_few_queries_stands_on_the_one_below_it():
     policy = frame.set_index("rung").quality[ladder.POLICY]
     assert placed[ladder.BEST] == policy + 1 and placed[ladder.TEXT] == policy + 2
     assert placed[ladder.MAXIMISER] == frame.set_index("rung").quality[ladder.MAXIMISER]
+
+
+def test_what_the_font_lacks_is_left_out():
+    assert example_figures._lines("tennis \N{TENNIS RACQUET AND BALL} dress – café", 40, 2) == "tennis dress – café"
