@@ -58,7 +58,7 @@ FIGURES = {
     "results": Entry(figures.results, ("metrics.csv",)),
     "claims": Entry(figures.claims, ("claims.json",), beside=("metrics.csv",)),
     "claims_short": Entry(figures.claims_short, ("claims.json",), beside=("metrics.csv",)),
-    "ladder": Entry(figures.ladder, ("ladder.csv",)),
+    "ladder": Entry(figures.ladder, ("ladder.csv", "losses.csv")),
     "few_evaluations": Entry(training_figures.few_evaluations, ("few_evaluations.csv",)),
     "generalisation": Entry(training_figures.generalisation, ("generalisation.csv", "generalisation_curve.csv")),
     "students": Entry(training_figures.students, ("students.csv",)),
@@ -126,9 +126,11 @@ def main(folders: list[str]) -> None:
     field is missing."""
     needed = {name: entry.files + entry.beside for name, entry in FIGURES.items()}
     found = [(n, Path(f)) for f in folders for n, names in needed.items() if all(Path(f, x).is_file() for x in names)]
-    if empty := [folder for folder in folders if Path(folder) not in {held for _, held in found}] or not folders:
-        named = " ".join(empty) if folders else "no folder"
-        sys.exit(f"{named}: no recorded results; run `make reproduce` for that run, and then `make record`")
+    empty = [folder for folder in folders if Path(folder) not in {held for _, held in found}]
+    if empty or not folders:
+        sys.exit(
+            f"{' '.join(empty) or 'no folder'}: no recorded results; run `make reproduce` for that run, and then `make record`"
+        )
     for name, folder in found:
         try:
             draw(name, folder)

@@ -1,17 +1,19 @@
 """Figures of single examples, as functions of the tables that `showcase` makes; a docstring is an alt text."""
 
 import textwrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from r4t_utils.evaluation import glyphs
 from r4t_utils.evaluation.claims import FOLM, ZERO_SHOT
 from r4t_utils.evaluation.looks import PALETTE, subplots
-from r4t_utils.evaluation.showcase import CONTENTS
+from r4t_utils.evaluation.showcase import CONTENTS, REQUEST
 
 HUES = [*PALETTE[:7], *PALETTE[8:]]  # without the grey, which says off topic
 MARKS = {1: ("✓", PALETTE[2]), 0: ("✗", PALETTE[3]), -1: ("", "0.6")}  # on topic, off topic, not known
@@ -111,7 +113,7 @@ def group(frame: pd.DataFrame) -> Figure:
     zero where the fan-out is reinforced and to the left where it is made rarer. Beside it its reward, and its different
     sub-queries. The numbers are in group.csv."""
     rows = frame.reset_index(drop=True)
-    figure, ((left, right),) = subplots(1, 2, 0.36 * len(rows) + 0.7, width_ratios=(1, 2.6), sharey=True)
+    figure, ((left, right),) = subplots(1, 2, 0.46 * len(rows) + 0.7, width_ratios=(1, 2.6), sharey=True)
     colours = [PALETTE[0] if advantage > 0 else PALETTE[3] for advantage in rows.advantage]
     left.barh(rows.index, rows.advantage, color=colours, height=0.6)
     left.axvline(0, color="0.4", linewidth=0.8)
@@ -121,7 +123,7 @@ def group(frame: pd.DataFrame) -> Figure:
     left.invert_yaxis()
     right.axis("off")
     for i, said in enumerate(rows.sub_queries):
-        right.text(0, i, _lines(str(said), 90, 3), fontsize=6.5, va="center")
+        right.text(0, i, _lines(str(said), 105, 4), fontsize=6, va="center")
     figure.suptitle(f"“{rows['query'].iloc[0]}”", fontsize=9, fontweight="bold")
     return figure
 
@@ -154,31 +156,36 @@ def _scene(ax: Axes, frame: pd.DataFrame) -> None:
 
 
 def denoising(frame: pd.DataFrame) -> Figure:
-    """Noise becoming a set, for one validation query (star) among the contents nearest to it (grey): a panel for each
+    """Noise becoming a set, for one validation query (star) among the contents nearest to it (grey): a column for each
     evaluation of the network, from the most noise to the least. Hollow: the noisy rows, drawn at unit length. Filled:
-    what the denoiser makes of them; the filled rows of the last panel are the answer."""
+    what the denoiser makes of them; those of the last column are the answer. Lower row: the surroundings of the answer,
+    enlarged alike in every column."""
     panels = [sigma for sigma in frame.sigma.unique() if sigma >= 0]
     picked = [panels[i] for i in np.unique(np.linspace(0, len(panels) - 1, min(4, len(panels))).round().astype(int))]
-    figure, (axes,) = subplots(1, len(picked), 7 / len(picked) + 0.5, sharex=True, sharey=True)
-    for ax, sigma in zip(axes, picked):
-        _scene(ax, frame)
+    figure, axes = subplots(2, len(picked), 14 / len(picked) + 0.5, sharex="row", sharey="row")
+    for column, sigma in zip(axes.T, picked):
         own = frame.loc[frame.sigma == sigma]
         noisy, clean = own.loc[own.kind == "noisy"], own.loc[own.kind == "denoised"]
-        ax.scatter(noisy.x, noisy.y, s=22, facecolor="none", edgecolor=PALETTE[3], label="noisy rows", zorder=3)
-        ax.scatter(clean.x, clean.y, s=22, color=PALETTE[0], edgecolor="white", label="denoised rows", zorder=4)
-        ax.set_title(f"σ = {sigma:.2g}")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, handletextpad=0.1)
+        for ax in column:
+            _scene(ax, frame)
+            ax.scatter(noisy.x, noisy.y, s=22, facecolor="none", edgecolor=PALETTE[3], label="noisy rows", zorder=3)
+            ax.scatter(clean.x, clean.y, s=22, color=PALETTE[0], edgecolor="white", label="denoised rows", zorder=4)
+        column[0].set_title(f"σ = {sigma:.2g}")
+    near = frame.loc[(frame.kind == "query") | (frame.kind == "denoised") & (frame.sigma == picked[-1]), ["x", "y"]]
+    centre, half = (near.max() + near.min()) / 2, 0.7 * (near.max() - near.min()).max() or 1
+    axes[1, 0].set(xlim=(centre.x - half, centre.x + half), ylim=(centre.y - half, centre.y + half))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, handletextpad=0.1)
     return figure
 
 
 def on_map(frame: pd.DataFrame) -> Figure:
-    """The answers of several methods to one test request on the same map of the contents around it, on which neighbours
-    are alike. Small dots: contents, in colour where they are on topic, by interpretation of the request (colours come
-    again after nine). Large: the ten results of a method, a circle in the colour of its interpretation, or a black
-    cross where off topic."""
-    methods = [method for method in frame.method.unique() if method != CONTENTS]
-    figure, axes = subplots(2, 3, 4.9, sharex=True, sharey=True)
-    contents = frame.loc[frame.method == CONTENTS]
+    """The answers of several methods to one test request (star) on the same map of the contents around it, on which
+    neighbours are alike. Small dots: contents, in colour where they are on topic, by interpretation of the request
+    (colours come again after nine). Large: the ten results of a method, a circle in the colour of its interpretation,
+    or a black cross where off topic."""
+    methods = [method for method in frame.method.unique() if method not in (CONTENTS, REQUEST)]
+    figure, axes = subplots(2, 3, 5.1, sharex=True, sharey=True)
+    contents, request = frame.loc[frame.method == CONTENTS], frame.loc[frame.method == REQUEST]
     colours = {n: HUES[i % len(HUES)] for i, n in enumerate(sorted(set(contents.subtopic) - {-1}))}
     for ax, method in zip(axes.flat, methods):
         off, on = contents.loc[contents.on_topic < 1], contents.loc[contents.on_topic == 1]
@@ -189,6 +196,7 @@ def on_map(frame: pd.DataFrame) -> Figure:
         fill = [colours.get(n, PALETTE[0]) for n in known.subtopic]
         ax.scatter(known.x, known.y, s=60, color=fill, edgecolor="0.1", linewidth=0.9, zorder=3)
         ax.scatter(missed.x, missed.y, s=42, color="0.1", marker="x", linewidth=1.6, zorder=3)
+        ax.scatter(request.x, request.y, s=110, color="white", edgecolor="0.1", marker="*", zorder=4)
         shown = known.loc[known.subtopic >= 0, "subtopic"].nunique()
         said = (
             f": {len(known)} on topic, of {shown} kind{'' if shown == 1 else 's'}"
@@ -200,4 +208,13 @@ def on_map(frame: pd.DataFrame) -> Figure:
         ax.set(xticks=[], yticks=[])
     for ax in axes.flat[len(methods) :]:
         ax.axis("off")
+    looks: dict[str, dict[str, Any]] = {
+        "request": {"marker": "*", "color": "white", "markeredgecolor": "0.1", "markersize": 10},
+        "content on topic, by interpretation": {"marker": "o", "color": HUES[1], "alpha": PALE, "markersize": 3},
+        "other content": {"marker": "o", "color": NEUTRAL, "markersize": 3},
+        "result on topic": {"marker": "o", "color": HUES[1], "markeredgecolor": "0.1", "markersize": 7},
+        "result off topic": {"marker": "x", "color": "0.1", "markersize": 6, "markeredgewidth": 1.6},
+    }
+    handles = [Line2D([], [], linestyle="none", label=label, **look) for label, look in looks.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, handletextpad=0.1, columnspacing=1)
     return figure

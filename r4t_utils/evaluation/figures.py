@@ -3,6 +3,7 @@
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -183,13 +184,15 @@ def _axes_of_claims(differences: Axes, ratios: Axes, marks: tuple[int, ...]) -> 
     ratios.xaxis.set_minor_locator(NullLocator())
 
 
-def ladder(frame: pd.DataFrame) -> Figure:
+def ladder(frame: pd.DataFrame, losses: pd.DataFrame) -> Figure:
     """The ladder of answers, from the plain query at the bottom to the labels' choice in the whole database at the top.
     Left: quality in the judge's eyes, with 95 % intervals. Right: the reward of the same results, each as its own
-    sub-query. A rung that answers fewer queries is hollow. The numbers are in ladder.csv."""
+    sub-query. Hollow: a rung that answers fewer queries, whose quality is that of the rung below it plus their paired
+    difference, with the interval of that. The numbers are in ladder.csv and losses.csv."""
     figure, ((left, right),) = subplots(1, 2, 0.3 * len(frame) + 0.8, sharey=True)
     rows = range(len(frame))
     part = frame.n < frame.n.max()
+    frame = _climbed(frame, losses)
     bars = [frame.quality - frame.low, frame.high - frame.quality]
     left.errorbar(frame.quality, rows, xerr=bars, color=PALETTE[0], linestyle="none", capsize=2)
     for ax, column, colour in ((left, "quality", PALETTE[0]), (right, "reward", PALETTE[3])):
@@ -200,6 +203,17 @@ def ladder(frame: pd.DataFrame) -> Figure:
     left.set(yticks=list(rows), yticklabels=frame.rung, xlabel="judge: mean of alignment and subtopic recall")
     right.set(xlabel="reward of the results, times 100")
     return figure
+
+
+def _climbed(frame: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
+    """The rungs, those that answer fewer queries placed by their step from the rung below."""
+    placed = frame.set_index("rung")
+    few = {rung for rung, n in placed.n.items() if n < placed.n.max()}
+    for step in losses[::-1].to_dict("records"):  # from the lowest
+        if step["better"] in few and step["worse"] in placed.index:
+            gained = np.array([step["mean"], step["low"], step["high"]])
+            placed.loc[step["better"], ["quality", "low", "high"]] = placed.at[step["worse"], "quality"] + gained
+    return placed.reset_index()
 
 
 def best_of(frame: pd.DataFrame) -> Figure:

@@ -2,15 +2,15 @@
 
 Each rung mends one part and leaves the rest as it is, so the difference between two rungs is what that part costs:
 
-    database        the labels choose among all contents: the best that any answer can be
-    top 100         the labels choose among the 100 contents nearest to the query
-    named           sub-queries that name what the judge wants; what they miss, the space does not find
-    maximiser       the contents that the reward likes best; what it misses, the reward does not ask for
-    text search     the best sub-queries for the reward, in the policy's words
-    best of 64      the best of 64 samples of the policy, by reward
-    policy          one sample of the policy
-    student         the diffusion retriever
-    no fan-out      the plain query
+    labels' choice of all  the labels choose among all contents: the best that any answer can be
+    labels' choice of 100  the labels choose among the 100 contents nearest to the query
+    named sub-queries      sub-queries that name what the judge wants; what they miss, the space does not find
+    reward's maximiser     the contents that the reward likes best; what it misses, the reward does not ask for
+    search in text         the best sub-queries for the reward, in the policy's words
+    best of 64             the best of 64 samples of the policy, by reward
+    policy                 one sample of the policy
+    retriever              the diffusion retriever
+    no fan-out             the plain query
 """
 
 from collections.abc import Callable, Sequence
@@ -26,27 +26,32 @@ from r4t_utils.evaluation.judges import quality
 from r4t_utils.evaluation.maximisers import Terms, contents, exact_around, maximise, rewards_of
 from r4t_utils.space.index import Index
 
-NO_FANOUT, STUDENT, POLICY, BEST, TEXT, MAXIMISER, NAMED, TOP_100, DATABASE = RUNGS = (
+NO_FANOUT, RETRIEVER, POLICY, BEST, TEXT, MAXIMISER, NAMED, TOP_100, DATABASE = RUNGS = (
     "no fan-out",
-    "student",
+    "retriever",
     "policy",
     "best of 64",
-    "text search",
-    "maximiser",
-    "named",
-    "top 100",
-    "database",
+    "search in text",
+    "reward's maximiser",
+    "named sub-queries",
+    "labels' choice of 100",
+    "labels' choice of all",
 )
 # What a step down the ladder costs: what is lost, the better rung, the worse one, and what the loss means.
 STEPS = (
     ("index", DATABASE, TOP_100, "the 100 contents nearest to the query do not hold all of the best answer"),
     ("space", DATABASE, NAMED, "sub-queries that name what is wanted do not find all of it"),
     ("reward", NAMED, MAXIMISER, "the sets that the reward likes best are not the ones that are wanted"),
-    ("reward, top 100", TOP_100, MAXIMISER, "the reward chooses worse among contents than the labels do"),
+    (
+        "reward, in place of the labels",
+        TOP_100,
+        MAXIMISER,
+        "the reward chooses worse among contents than the labels do",
+    ),
     ("language", MAXIMISER, TEXT, "no sub-queries in the policy's words that the search found reach the maximiser"),
     ("search", TEXT, BEST, "64 samples of the policy hold nothing as good as what a search in its words finds"),
     ("policy", BEST, POLICY, "one sample of the policy is worse than the best of 64 by reward"),
-    ("student", POLICY, STUDENT, "the diffusion retriever does not keep all that the policy learnt"),
+    ("distillation", POLICY, RETRIEVER, "the diffusion retriever does not keep all that the policy learnt"),
 )
 Wanted = tuple[np.ndarray, np.ndarray]  # of a query: relevant contents, bool (m,), and their subtopics, bool (m, s)
 

@@ -18,7 +18,7 @@ Labels = Sequence[Wanted | None]
 Step = tuple[float, np.ndarray, np.ndarray]
 EPSILON = 1e-4  # in Eq. 6, as in TRL
 NEAR = 300  # contents around a query that are drawn
-CONTENTS = "contents"  # in place of a method
+CONTENTS, REQUEST = "contents", "request"  # in place of a method
 PIECES = ("category", "colour", "pattern")
 
 
@@ -73,20 +73,23 @@ def denoising(index: Index, z_q: np.ndarray, titles: Sequence[str], seen: Sequen
 
 
 def on_map(index: Index, z_q: np.ndarray, answers: Mapping[str, np.ndarray], labels: Wanted | None) -> pd.DataFrame:
-    """Where a query's answers, ids (k,) by method, lie among the contents around it, on a map by t-SNE of cosines.
+    """Where a query z_q (d,) and its answers, ids (k,) by method, lie among the contents around it, on a map by t-SNE
+    of cosines.
 
-    Returns a row a content on the map (as method `CONTENTS`) and a row a result: method, x, y, on_topic (1, 0, or -1:
-    unknown) and subtopic (the number of the first that it shows, or -1).
+    Returns a row a content on the map (as method `CONTENTS`), one for the query (`REQUEST`) and a row a result: method,
+    x, y, on_topic (1, 0, or -1: unknown) and subtopic (the number of the first that it shows, or -1).
     """
     near = index.search(z_q[None], min(NEAR, len(index)))[0][0]
     shown = np.unique(np.concatenate([near, *answers.values()]))
-    perplexity = min(30, (len(shown) - 1) / 3)
-    placed = TSNE(metric="cosine", perplexity=perplexity, random_state=0).fit_transform(index.take(shown[None])[0])
+    points = np.concatenate([index.take(shown[None])[0], z_q[None]])
+    perplexity = min(30, (len(points) - 1) / 3)
+    placed = TSNE(metric="cosine", perplexity=perplexity, random_state=0).fit_transform(points)
     on_topic, subtopic = np.full(len(index), -1), np.full(len(index), -1)
     if labels is not None:
         on_topic = labels[0].astype(int)
         subtopic = np.where(labels[0], labels[1].argmax(1), -1)
-    parts = []
+    x, y = placed[-1]
+    parts = [pd.DataFrame({"method": [REQUEST], "x": x, "y": y, "on_topic": -1, "subtopic": -1})]
     for method, ids in {CONTENTS: shown, **answers}.items():
         x, y = placed[np.searchsorted(shown, ids)].T
         row = {"method": method, "x": x, "y": y, "on_topic": on_topic[ids], "subtopic": subtopic[ids]}

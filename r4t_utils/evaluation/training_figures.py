@@ -26,9 +26,9 @@ def encoder_prefixes(frame: pd.DataFrame) -> Figure:
     how much of the retrieval quality each shorter prefix keeps."""
     figure, ((ax,),) = subplots(1, 1, 2.7)
     for i, (query, rows) in enumerate(frame.groupby("query", sort=False)):
-        bars = np.abs(rows[["low", "high"]].T.to_numpy() - rows.recall_at_10.to_numpy())
+        bars = np.abs(rows[["low", "high"]].T.to_numpy() - rows.hit_at_10.to_numpy())
         look = {"color": PALETTE[i], "marker": "os^Dv"[i % 5], "markersize": 5, "capsize": 2}
-        ax.errorbar(rows.prefix, rows.recall_at_10, bars, label=query, **look)
+        ax.errorbar(rows.prefix, rows.hit_at_10, bars, label=query, **look)
     kept = sorted(frame.prefix.unique())
     ax.set_xscale("log", base=2)
     ax.set(xticks=kept, xticklabels=kept, xlabel="dimensions kept (prefix of the unit vector)", ylabel="hit rate@10")

@@ -9,8 +9,9 @@ from safetensors.numpy import load_file, save_file
 
 from r4t_utils.machine.checks import damaged, read
 from r4t_utils.policy.folm import Folm
+from r4t_utils.policy.rewards import vendi
 from r4t_utils.settings import SynthesisSettings
-from r4t_utils.space.encoder import DualEncoder
+from r4t_utils.space.encoder import DualEncoder, unit
 from r4t_utils.space.index import Index
 
 BLOCK = 4096  # queries whose sub-queries are encoded, and remembered, at once
@@ -26,6 +27,19 @@ class Pairs:
 
     def __len__(self) -> int:
         return int(self.counts.sum())
+
+    def described(self) -> dict[str, float]:
+        """How many sets there are; of the first set of a query, its Vendi score (1 to L) and the share of rows that
+        repeat another; and how alike two sets are, of one query and of different ones: the cosine of their means."""
+        both, one = self.counts >= 2, self.targets[:, 0]
+        first, second = (unit(self.targets[both, j].mean(1)) for j in (0, min(1, self.targets.shape[1] - 1)))
+        return {
+            "sets": len(self),
+            "Vendi of a set": float(vendi(one).mean()),
+            "rows that repeat another": float(np.mean([1 - len(np.unique(Z.round(4), axis=0)) / len(Z) for Z in one])),
+            "cosine of two sets": float((first * second).sum(-1).mean()),
+            "of two queries' sets": float((first * np.roll(second, 1, axis=0)).sum(-1).mean()),
+        }
 
     def save(self, folder: Path) -> None:
         """One file, ``pairs.safetensors``, with the three arrays under their names."""

@@ -55,6 +55,12 @@ def tables():
                 for i, rung in enumerate(ladder.RUNGS)
             ]
         ),
+        "losses.csv": pd.DataFrame(
+            [
+                {"lost_by": a, "better": b, "worse": w, "mean": 1.0, "low": 0.0, "high": 3.0}
+                for a, b, w, _ in ladder.STEPS
+            ]
+        ),
         "ablations.csv": pd.DataFrame(
             [
                 {"questions": "terms, weights" if v == "6:2:2" else "terms", "variant": v, "seed": seed, "step": step}
@@ -75,7 +81,7 @@ def tables():
         ),
         "encoder_prefixes.csv": pd.DataFrame(
             [
-                {"prefix": p, "query": q, "recall_at_10": p / 200, "low": p / 200 - 0.05, "high": p / 200 + 0.05}
+                {"prefix": p, "query": q, "hit_at_10": p / 200, "low": p / 200 - 0.05, "high": p / 200 + 0.05}
                 for q in ("item name", "outfit title")
                 for p in (32, 64, 128)
             ]
@@ -336,3 +342,15 @@ def test_the_command_redraws_what_has_been_recorded(tmp_path, capsys):
     assert str(tmp_path / "figures" / "rl_curves.png") in capsys.readouterr().out
     with pytest.raises(SystemExit, match="^results/none: no recorded results.*then `make record`"):
         drawing.main([str(tmp_path), "results/none"])  # as `make figures` names a run beside the trials
+
+
+def test_a_rung_that_answers_few_queries_stands_on_the_one_below_it():
+    """Else best of 64 would seem worse than one sample where the few queries are hard ones."""
+    each = tables()
+    frame = each["ladder.csv"].assign(
+        n=lambda f: [12 if rung in (ladder.BEST, ladder.TEXT) else 240 for rung in f.rung]
+    )
+    placed = figures._climbed(frame, each["losses.csv"]).set_index("rung").quality
+    policy = frame.set_index("rung").quality[ladder.POLICY]
+    assert placed[ladder.BEST] == policy + 1 and placed[ladder.TEXT] == policy + 2
+    assert placed[ladder.MAXIMISER] == frame.set_index("rung").quality[ladder.MAXIMISER]

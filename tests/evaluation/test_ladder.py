@@ -95,14 +95,16 @@ def test_a_corpus_with_labels_is_named_by_its_own_sentences():
 
 def scores(**quality):
     rows = [{"rung": r, "query": i, "quality": q, "reward": q} for r, v in quality.items() for i, q in enumerate(v)]
-    return pd.DataFrame(rows).replace({"rung": {"top": ladder.TOP_100}})
+    return pd.DataFrame(rows).replace(
+        {"rung": {"top": ladder.TOP_100, "database": ladder.DATABASE, "maximiser": ladder.MAXIMISER}}
+    )
 
 
 def test_a_loss_is_the_paired_difference_and_said_in_words():
     base = np.linspace(0.2, 0.6, 20)
     given = scores(database=base + 0.3, top=base + 0.1, maximiser=base)
     lost = ladder.losses(given, np.arange(20), 200, 0)
-    assert dict(zip(lost.lost_by, lost["mean"].round(6))) == {"index": 20.0, "reward, top 100": 10.0}
+    assert dict(zip(lost.lost_by, lost["mean"].round(6))) == {"index": 20.0, "reward, in place of the labels": 10.0}
     words = ladder.explained(lost)
     assert words[0].startswith("The index loses 20.0 of 100 points") and "by the index" in words[-1]
     turned = ladder.explained(ladder.losses(scores(database=base, top=base + 0.1), np.arange(20), 200, 0))
@@ -111,23 +113,23 @@ def test_a_loss_is_the_paired_difference_and_said_in_words():
 
 def test_an_interval_that_holds_zero_is_undecided():
     noise = np.tile([0.1, -0.1], 10)
-    lost = ladder.losses(scores(policy=0.5 + noise, student=0.5 - noise), np.arange(20), 200, 0)
+    lost = ladder.losses(scores(policy=0.5 + noise, retriever=0.5 - noise), np.arange(20), 200, 0)
     assert "undecided" in ladder.explained(lost)[0]
 
 
 def test_two_rungs_with_equal_answers_lose_nothing():
     same = np.linspace(0, 1, 20)
-    lost = ladder.losses(scores(policy=same, student=same), np.arange(20), 200, 0)
-    assert ladder.explained(lost)[0] == "The student loses nothing, 20 queries."
+    lost = ladder.losses(scores(policy=same, retriever=same), np.arange(20), 200, 0)
+    assert ladder.explained(lost)[0] == "The distillation loses nothing, 20 queries."
 
 
 def test_a_step_is_paired_over_the_queries_that_both_rungs_answered():
-    both = scores(policy=np.full(6, 0.5), student=np.full(6, 0.2))
+    both = scores(policy=np.full(6, 0.5), retriever=np.full(6, 0.2))
     few = both[(both.rung == "policy") | (both["query"] < 4)]
     lost = ladder.losses(few, np.arange(6), 200, 0)
     assert lost.n.tolist() == [4] and lost["mean"].tolist() == pytest.approx([30])
     table = ladder.table(few, np.arange(6), 200, 0)
-    assert table.rung.tolist() == ["student", "policy"] and table.n.tolist() == [4, 6]
+    assert table.rung.tolist() == ["retriever", "policy"] and table.n.tolist() == [4, 6]
 
 
 def test_scores_of_a_rung_are_means_over_its_runs():

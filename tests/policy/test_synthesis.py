@@ -103,3 +103,13 @@ def test_a_file_of_other_arrays_is_named(tmp_path):
 def test_no_well_formed_fanout_is_an_error():
     with pytest.raises(ValueError, match="none of 3 fan-outs.*not JSON.*tune the policy longer"):
         synthesised("oar", 3, {"none": DRAWN["none"]})
+
+
+def test_pairs_are_described_by_their_sets():
+    axes = np.eye(4, dtype=np.float32)
+    alike = [axes[[0, 0]], axes[[0, 1]]]  # of the first query: a set that repeats itself, and one that does not
+    other = [axes[[2, 3]], np.zeros((2, 4), np.float32)]  # of the second there is one set only
+    told = Pairs(axes[:2], np.array([alike, other]), np.array([2, 1], np.int32)).described()
+    assert told["sets"] == 3 and told["Vendi of a set"] == pytest.approx((1 + 2) / 2)
+    assert told["rows that repeat another"] == pytest.approx((0.5 + 0) / 2)
+    assert told["cosine of two sets"] == pytest.approx(2**-0.5)
