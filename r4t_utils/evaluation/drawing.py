@@ -128,9 +128,8 @@ def main(folders: list[str]) -> None:
     found = [(n, Path(f)) for f in folders for n, names in needed.items() if all(Path(f, x).is_file() for x in names)]
     empty = [folder for folder in folders if Path(folder) not in {held for _, held in found}]
     if empty or not folders:
-        sys.exit(
-            f"{' '.join(empty) or 'no folder'}: no recorded results; run `make reproduce` for that run, and then `make record`"
-        )
+        named = " ".join(empty) or "no folder"
+        sys.exit(f"{named}: no recorded results; run `make reproduce` for that run, and then `make record`")
     for name, folder in found:
         try:
             draw(name, folder)

@@ -209,7 +209,7 @@ def _climbed(frame: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:
     """The rungs, those that answer fewer queries placed by their step from the rung below."""
     placed = frame.set_index("rung")
     few = {rung for rung, n in placed.n.items() if n < placed.n.max()}
-    for step in losses[::-1].to_dict("records"):  # from the lowest
+    for step in losses.iloc[::-1].to_dict("records"):  # from the lowest
         if step["better"] in few and step["worse"] in placed.index:
             gained = np.array([step["mean"], step["low"], step["high"]])
             placed.loc[step["better"], ["quality", "low", "high"]] = placed.at[step["worse"], "quality"] + gained
