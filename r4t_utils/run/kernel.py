@@ -16,18 +16,9 @@ from unittest.mock import patch
 import psutil
 
 from r4t_utils.machine.progress import Follower
-from r4t_utils.run import files, notebooks, paths
+from r4t_utils.run import files, memory, notebooks, paths
 from r4t_utils.run.run import Run
 from r4t_utils.run.stage import sweep
-
-# What takes most memory in a stage.
-LOWER = {
-    "02_rl_fanout": "rl.micro_batch",
-    "03_pair_synthesis": "synthesis.batch_size",
-    "04_diffusion_training": "diffusion.batch_size",
-    "05_evaluation": "evaluation.runs",
-    "06_latency_study": "latency.batch_sizes",
-}
 
 
 class StageFailed(Exception):
@@ -53,7 +44,7 @@ def execute(stage: str, run: Run) -> tuple[float, float]:
     # The data folder travels by the environment, so that no machine's paths end up in a saved notebook.
     values = {"profile": run.profile, "dataset": run.dataset, "data_dir": ""}
     values |= {"seed": run.seed, "overrides": run.overrides}
-    with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
+    with tempfile.TemporaryDirectory() as folder, PeakMemory() as used:
         scratch = Path(folder)
         running, events = scratch / source.name, scratch / "progress"
         try:
@@ -70,7 +61,7 @@ def execute(stage: str, run: Run) -> tuple[float, float]:
             raise StageFailed(_last_line(error) + _memory_remedy(stage, error)) from None
         finally:
             sweep(stage, run)
-    return time.monotonic() - began, memory.peak_mb
+    return time.monotonic() - began, used.peak_mb
 
 
 def _in_thread(function: Callable, *args, **kwargs) -> None:
@@ -93,12 +84,8 @@ def _last_line(error: Exception) -> str:
 
 
 def _memory_remedy(stage: str, error: Exception) -> str:
-    """What to lower where memory ran out, or where a kernel died, as it does on a full machine; else ""."""
-    name, value = getattr(error, "ename", type(error).__name__), str(error)
-    if name not in ("OutOfMemoryError", "MemoryError", "DeadKernelError") and "out of memory" not in value:
-        return ""
-    setting = LOWER.get(stage, "the sizes of the profile")
-    return f" (if memory ran out: lower {setting} by SET; finished stages stay, and this one goes on where it can)"
+    told = memory.remedy(stage, getattr(error, "ename", type(error).__name__), str(error))
+    return f" ({told})" if told else ""
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import psutil
 
 from r4t_utils.machine.checks import file_hash
 from r4t_utils.machine.device import fix_threads
-from r4t_utils.run import files, manifest, paths, profiles
+from r4t_utils.run import files, manifest, memory, paths, profiles
 from r4t_utils.run.code import code_hash
 from r4t_utils.run.run import Run
 from r4t_utils.settings import SECTIONS, Settings, SettingsError
@@ -187,6 +187,7 @@ def begin(stage: str, *, profile: str, dataset: str, data_dir: str = "", seed: i
     require_writable(run)
     sweep(stage, run)
     fix_threads()
+    memory.watch(stage)
     return Stage(stage, run, data, code)
 
 

@@ -1,0 +1,36 @@
+"""What a stage is told where memory runs out: the setting to lower. In a notebook that is open, beside its error."""
+
+import sys
+
+LOWER = {  # what takes most memory in a stage
+    "02_rl_fanout": "rl.micro_batch",
+    "03_pair_synthesis": "synthesis.batch_size",
+    "04_diffusion_training": "diffusion.batch_size",
+    "05_evaluation": "evaluation.runs",
+    "06_latency_study": "latency.batch_sizes",
+}
+_open: dict[str, str] = {}  # {"stage": the one that this kernel is at}
+
+
+def remedy(stage: str, name: str, message: str) -> str:
+    """What to lower where an error of this name and message says that memory ran out, or that a kernel died, as it does
+    on a full machine; else ""."""
+    if name not in ("OutOfMemoryError", "MemoryError", "DeadKernelError") and "out of memory" not in message:
+        return ""
+    setting = LOWER.get(stage, "the sizes of the profile")
+    return f"if memory ran out: lower {setting} by SET; finished stages stay, and this one goes on where it can"
+
+
+def watch(stage: str) -> None:
+    """From now on, where a cell of this kernel runs out of memory, prints what to lower; nothing outside a kernel."""
+    ipython = sys.modules.get("IPython")  # which a kernel has loaded
+    if ipython is None or (shell := ipython.get_ipython()) is None:
+        return
+    if not _open:
+        shell.events.register("post_run_cell", _say)
+    _open["stage"] = stage
+
+
+def _say(result) -> None:
+    if (error := result.error_in_exec) and (told := remedy(_open["stage"], type(error).__name__, str(error))):
+        print(told)
