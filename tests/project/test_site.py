@@ -143,20 +143,19 @@ addEventListener("load", () => {
 </script></body>"""
 
 
-@pytest.mark.parametrize("width, look", [(390, "dark"), (1300, "light")])
-def test_a_browser_and_a_checker_of_accessibility_report_no_fault(site, width, look, tmp_path):
+BOTH = ["index.html", "results/cpu/sample/index.html", "reference/policy.html"]
+NARROW = ["docs/deviations.html", *(f"notebooks/{stage}.html" for stage in [*STAGES][::2])]
+WIDE = ["results/LOG.html", *(f"notebooks/{stage}.html" for stage in [*STAGES][1::2])]
+
+
+@pytest.mark.parametrize("width, look, names", [(390, "dark", BOTH + NARROW), (1300, "light", BOTH + WIDE)])
+def test_a_browser_and_a_checker_of_accessibility_report_no_fault(site, width, look, names, tmp_path):
     """axe-core's rules of WCAG 2 A and AA, contrast among them, and nothing that is wider than the screen."""
     if BROWSER is None:
         pytest.skip("no chromium to open the pages with")
     html, _ = site
     axe = Path(importlib.util.find_spec("axe_core_python").origin).with_name("axe.min.js").as_uri()
-    for name in (
-        "index.html",
-        "notebooks/02_rl_fanout.html",
-        "notebooks/05_evaluation.html",
-        "results/cpu/sample/index.html",
-        "reference/policy.html",
-    ):
+    for name in names:
         page = (html / name).with_suffix(".checked.html")
         page.write_text((html / name).read_text().replace("</body>", CHECK.replace("AXE", axe).replace("LOOK", look)))
         call = [BROWSER, "--headless", "--no-sandbox", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"]
