@@ -1,7 +1,7 @@
 """A language model with a part of its vocabulary, which samples and trains faster and says the same of what is left.
 
-Of a small model with a large vocabulary the last layer is much of the work. Byte-pair encoding numbers its tokens by
-how common they are, so the first ones and those of some texts suffice for most others, and can spell the rest.
+Of a small model with a large vocabulary the last layer is much of the work. The first tokens of one, which byte-pair
+encoding merged first, and those of texts like the ones to be said suffice for most of these, and can spell the rest.
 """
 
 import json

@@ -16,6 +16,7 @@ from r4t_utils.policy.folm import Folm, merged
 from r4t_utils.policy.small import small_policy
 from r4t_utils.policy.trainer import Watch, checkpointed, digest, keep, moved, train_on, trainer_defaults
 from r4t_utils.settings import FolmSettings
+from r4t_utils.space.encoder import known_words
 
 LINES = 20  # that a pretrained policy writes for a query, of which the first k different ones are a lesson
 
@@ -40,8 +41,8 @@ def zero_shot_policy(
     else:
         policy = Folm.load(settings.policy, settings)
         if size := settings.vocab_size:
-            asked = form.asked(policy, queries)
-            policy = Folm(*vocabulary.cut(merged(policy.model), policy.tokenizer, size, asked), settings)
+            said = [*form.asked(policy, queries), *(text for word in known_words() for text in _forms(word))]
+            policy = Folm(*vocabulary.cut(merged(policy.model), policy.tokenizer, size, said), settings)
         rows = _lessons(policy, queries, settings, seed, checkpoints and checkpoints / "lessons.json")
         policy, lessons = policy.trainable(), {"form": Dataset.from_list(rows)}
     for name, lesson in lessons.items():
@@ -49,6 +50,11 @@ def zero_shot_policy(
     policy.save(folder)
     release()
     return str(folder)
+
+
+def _forms(word: str) -> list[str]:
+    """A word as a text can begin with it and go on with it."""
+    return [start + form for start in ("", " ") for form in (word, word.capitalize())]
 
 
 def _lessons(

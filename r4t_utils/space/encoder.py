@@ -39,6 +39,14 @@ def minilm_folder() -> str:
     return str(weights[0].parent) if weights else MINILM_HUB
 
 
+def known_words() -> list[str]:
+    """The whole words in MiniLM's vocabulary, in lower case: some twenty thousand, the common ones of English."""
+    from transformers import AutoTokenizer
+
+    known = AutoTokenizer.from_pretrained(minilm_folder()).get_vocab()
+    return sorted(word for word in known if word.isascii() and word.isalpha() and len(word) > 1)
+
+
 def unit(x: np.ndarray) -> np.ndarray:
     """Rows of x (..., d) scaled to length 1; a row of zeros stays so."""
     return x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12)

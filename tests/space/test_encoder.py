@@ -222,3 +222,9 @@ def test_an_encoder_of_another_kind_is_refused(sentence, tmp_path, change, fault
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=fault):
         DualEncoder.load(tmp_path, sentence)
+
+
+def test_the_words_that_it_knows_are_whole_and_common():
+    words = encoders.known_words()
+    assert len(words) > 20_000 and {"boots", "homework", "wedding"} < set(words)
+    assert all(word == word.lower() and word.isalpha() for word in words)
