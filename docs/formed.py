@@ -18,6 +18,10 @@ from r4t_utils.policy.set_reward import SetReward
 
 RUNS = 4  # fan-outs of a query and policy
 POLICIES = {"zero-shot": "zero_shot", "R4T-FOLM": "oar"}
+MEASURES = [
+    ("formed", "all"),
+    *((m, of) for m in ("reward", *(f"quality, {w}" for w in WAYS)) for of in ("all", "well formed")),
+]
 Values = dict[str, np.ndarray]  # a measure: (queries, RUNS); and "formed"
 
 
@@ -44,14 +48,13 @@ def rows_of(runs: list[Path]) -> list[dict]:
     helds = [HeldOut(run, "02_rl_fanout") for run in runs]
     each = {name: [drawn(held, folder) for held in helds] for name, folder in POLICIES.items()}
     groups, rows = helds[0].rows["group"].to_numpy(), []
-    for measure in ("formed", "reward", *(f"quality, {way}" for way in WAYS)):
-        for which in ("all",) if measure == "formed" else ("all", "well formed"):
-            means = {name: np.stack([mean(seed, measure, which) for seed in seeds]) for name, seeds in each.items()}
-            answered = np.isfinite(np.concatenate(list(means.values()))).all(0)
-            before, after = (means[name][:, answered] for name in POLICIES)
-            gained = intervals.difference(after, before, 2000, 0, groups[answered]).interval
-            row = {"measure": measure, "of": which, "queries": int(answered.sum()), "zero-shot": before.mean()}
-            rows.append(row | {"R4T-FOLM": after.mean(), "gained": gained.mean, "low": gained.low, "high": gained.high})
+    for measure, which in MEASURES:
+        means = {name: np.stack([mean(seed, measure, which) for seed in seeds]) for name, seeds in each.items()}
+        answered = np.isfinite(np.concatenate(list(means.values()))).all(0)
+        before, after = (means[name][:, answered] for name in POLICIES)
+        gained = intervals.difference(after, before, 2000, 0, groups[answered]).interval
+        row = {"measure": measure, "of": which, "queries": int(answered.sum()), "zero-shot": before.mean()}
+        rows.append(row | {"R4T-FOLM": after.mean(), "gained": gained.mean, "low": gained.low, "high": gained.high})
     return rows
 
 
@@ -65,9 +68,7 @@ def mean(found: Values, measure: str, which: str) -> np.ndarray:
 def main(runs: list[Path]) -> None:
     rows = rows_of(runs)
     held_out.write_table(f"formed_{runs[0].parent.parent.name}_{runs[0].parent.name}", rows)
-    print(f"| {' | '.join(rows[0])} |\n{'|---' * len(rows[0])}|")
-    for row in rows:
-        print(f"| {' | '.join(f'{x:.3f}' if isinstance(x, float) else str(x) for x in row.values())} |")
+    held_out.print_table(rows)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,13 @@ def record(name: str, each: Mapping[str, Scores]) -> None:
     write_table(name, rows)
 
 
+def print_table(rows: list[dict]) -> None:
+    """The rows as the log has tables."""
+    print(f"| {' | '.join(rows[0])} |\n{'|---' * len(rows[0])}|")
+    for row in rows:
+        print(f"| {' | '.join(f'{x:.3f}' if isinstance(x, float) else str(x) for x in row.values())} |")
+
+
 def write_table(name: str, rows: list[dict]) -> None:
     """results/trials/<name>.csv."""
     file = paths.results() / "trials" / f"{name}.csv"
