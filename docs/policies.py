@@ -22,9 +22,11 @@ def rows_of(runs: list[Path]) -> list[dict]:
     if len(runs) != 2:
         raise ValueError(f"{len(runs)} runs cannot be put side by side; name two")
     helds = [HeldOut(run, "02_rl_fanout") for run in runs]
-    if helds[0].queries != helds[1].queries:
-        raise ValueError(f"{runs[0]} and {runs[1]} have other validation queries; name runs of the same data")
     names, groups = [held.settings.folm.policy for held in helds], helds[0].rows["group"].to_numpy()
+    if helds[0].queries != helds[1].queries or len(set(names)) < 2:
+        raise ValueError(
+            f"{runs[0]} and {runs[1]} are of {' and '.join(names)}; name runs of two policies on the same data"
+        )
     rows = []
     for policy, folder in POLICIES.items():
         found = [drawn(held, folder) for held in helds]

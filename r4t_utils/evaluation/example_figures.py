@@ -208,13 +208,18 @@ def on_map(frame: pd.DataFrame) -> Figure:
         ax.set(xticks=[], yticks=[])
     for ax in axes.flat[len(methods) :]:
         ax.axis("off")
-    looks: dict[str, dict[str, Any]] = {
-        "request": {"marker": "*", "color": "white", "markeredgecolor": "0.1", "markersize": 10},
-        "content on topic, by interpretation": {"marker": "o", "color": HUES[1], "alpha": PALE, "markersize": 3},
-        "other content": {"marker": "o", "color": NEUTRAL, "markersize": 3},
-        "result on topic": {"marker": "o", "color": HUES[1], "markeredgecolor": "0.1", "markersize": 7},
-        "result off topic": {"marker": "x", "color": "0.1", "markersize": 6, "markeredgewidth": 1.6},
-    }
+    looks: dict[str, dict[str, Any]] = {"content": {"marker": "o", "color": NEUTRAL, "markersize": 3}}
+    if len(request):
+        looks["request"] = {"marker": "*", "color": "white", "markeredgecolor": "0.1", "markersize": 10}
+    result = {"marker": "o", "color": HUES[0], "markeredgecolor": "0.1", "markersize": 7}
+    if (contents.on_topic >= 0).all():
+        looks["content on topic, by interpretation"] = looks["content"] | {"color": HUES[0], "alpha": PALE}
+        looks |= {
+            "result on topic": result,
+            "result off topic": {"marker": "x", "color": "0.1", "markeredgewidth": 1.6},
+        }
+    else:
+        looks["result"] = result
     handles = [Line2D([], [], linestyle="none", label=label, **look) for label, look in looks.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, handletextpad=0.1, columnspacing=1)
     return figure

@@ -115,15 +115,15 @@ def claims_short(rows: list[dict]) -> Figure:
     figure, ((above,), (below,)) = subplots(2, 1, 0.19 * sum(heights) + 1.1, height_ratios=heights)
     for ax, shown in zip((above, below), wide.values()):
         for y, row in enumerate(shown):
-            for at, part in _spread(y, _at_most_two(_deciding(row))):
+            for at, part in _spread(y, _few_or_lowest(_deciding(row))):
                 _beside_paper(ax, at, known[part["test"]], row, part, markersize=4, elinewidth=1)
             if other := row.get("without_query"):
-                for at, part in _spread(y + 0.3, _at_most_two(_deciding(other)), 0.25):
+                for at, part in _spread(y + 0.3, _few_or_lowest(_deciding(other)), 0.25):
                     test = known[part["test"].replace(WITHOUT, "")]
                     _verdict(ax, at, test, other, part, markersize=3, elinewidth=0.6, alpha=0.5, zorder=3)
         _rows_of(ax, [f"{SHORT[row['id']]}  {row['id']}" for row in shown])
     _axes_of_claims(above, below, (1, 2, 5, 10, 20))
-    looks = [*_looks(), _pale("pale: by itself")]
+    looks = [*_looks(), *([_pale("pale: by itself")] if any(row.get("without_query") for row in rows) else [])]
     figure.legend(handles=looks, loc="outside lower center", ncols=6, handletextpad=0.2, columnspacing=1)
     return figure
 
@@ -141,7 +141,7 @@ def _pale(label: str) -> Line2D:
     return Line2D([], [], label=label, **pale)
 
 
-def _at_most_two(parts: list[dict]) -> list[dict]:
+def _few_or_lowest(parts: list[dict]) -> list[dict]:
     """The parts, or of three or more the one that lies lowest beside its threshold."""
     return parts if len(parts) < 3 else [min(parts, key=lambda part: part["mean"] - part["threshold"])]
 
@@ -186,13 +186,14 @@ def _axes_of_claims(differences: Axes, ratios: Axes, marks: tuple[int, ...]) -> 
 
 def ladder(frame: pd.DataFrame, losses: pd.DataFrame) -> Figure:
     """The ladder of answers, from the plain query at the bottom to the labels' choice in the whole database at the top.
-    Left: quality in the judge's eyes, with 95 % intervals. Right: the reward of the same results, each as its own
-    sub-query. Hollow: a rung that answers fewer queries, whose quality is that of the rung below it plus their paired
-    difference, with the interval of that. The numbers are in ladder.csv and losses.csv."""
+    Left: quality in the judge's eyes, with 95 % intervals. Hollow: a rung that answers fewer queries, whose quality is
+    that of the rung below it plus their paired difference, with the interval of that difference. Right: the reward of
+    the same results, each as its own sub-query, where all queries were answered. The numbers are in ladder.csv and
+    losses.csv."""
     figure, ((left, right),) = subplots(1, 2, 0.3 * len(frame) + 0.8, sharey=True)
     rows = range(len(frame))
     part = frame.n < frame.n.max()
-    frame = _climbed(frame, losses)
+    frame = _climbed(frame.assign(reward=frame.reward.mask(part)), losses)
     bars = [frame.quality - frame.low, frame.high - frame.quality]
     left.errorbar(frame.quality, rows, xerr=bars, color=PALETTE[0], linestyle="none", capsize=2)
     for ax, column, colour in ((left, "quality", PALETTE[0]), (right, "reward", PALETTE[3])):

@@ -43,7 +43,7 @@ STEPS = (
     ("space", DATABASE, NAMED, "sub-queries that name what is wanted do not find all of it"),
     ("reward", NAMED, MAXIMISER, "the sets that the reward likes best are not the ones that are wanted"),
     (
-        "reward, in place of the labels",
+        "reward among 100",
         TOP_100,
         MAXIMISER,
         "the reward chooses worse among contents than the labels do",

@@ -6,11 +6,14 @@ Every score is in 0..1; the paper prints hundredths of that (0..100).
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
+from r4t_utils.evaluation.intervals import bootstrap_interval
 from r4t_utils.machine.checks import whole
 from r4t_utils.policy.rewards import coverage, vendi
 from r4t_utils.space.encoder import unit
+from r4t_utils.space.index import Index
 
 
 def recall_at(Y: Sequence, pool: Sequence | np.ndarray) -> np.ndarray:
@@ -25,6 +28,19 @@ def recall_at(Y: Sequence, pool: Sequence | np.ndarray) -> np.ndarray:
 def hit_at(Y: Sequence, pool: Sequence | np.ndarray) -> np.ndarray:
     """Hit@K: 1 where the pool holds at least one of the reference set, else 0. Arguments of recall_at."""
     return (coverage(Y, pool) > 0).astype(np.float64)
+
+
+def hits_by_prefix(
+    z: np.ndarray, index: Index, Y: Sequence, prefixes: Sequence[int], groups: ArrayLike | None = None
+) -> pd.DataFrame:
+    """Does every prefix of a matryoshka embedding retrieve? A row for each: prefix, hit_at_10 (the share of queries z
+    (n, d) with one of their contents Y among the ten nearest) and low, high, its interval over groups (n,)."""
+    rows = []
+    for prefix in prefixes:
+        found, _ = Index(unit(index.vectors[:, :prefix])).search(unit(z[:, :prefix]), 10)
+        mean, low, high, _ = bootstrap_interval(hit_at(Y, found), 2000, 0, groups)
+        rows.append({"prefix": prefix, "hit_at_10": mean, "low": low, "high": high})
+    return pd.DataFrame(rows)
 
 
 def vendi_of_runs(Z: ArrayLike) -> np.ndarray:

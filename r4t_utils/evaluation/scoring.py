@@ -6,18 +6,13 @@ from math import comb
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from r4t_utils.evaluation.claims import SCORED_TWICE, WITHOUT
-from r4t_utils.evaluation.intervals import bootstrap_interval
 from r4t_utils.evaluation.judges import AttributeJudge, EmbeddingJudge, JudgeSpace, Scores, quality
 from r4t_utils.evaluation.label_judge import LabelJudge
 from r4t_utils.evaluation.methods import Answer, Search, groundedness, own_top
-from r4t_utils.evaluation.metrics import hit_at
 from r4t_utils.policy.set_reward import SetReward
 from r4t_utils.settings import EvaluationSettings, Merging
-from r4t_utils.space.encoder import unit
-from r4t_utils.space.index import Index
 from r4t_utils.space.merging import RULES
 
 
@@ -90,19 +85,6 @@ def by_rule(
                 row[name] = 100 * score(answer)
                 row[f"{name}, different"] = np.mean([len(set(ids)) for ids in answer.ids.tolist()])  # pyright: ignore[reportArgumentType]
             rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def hits_by_prefix(
-    z: np.ndarray, index: Index, Y: Sequence, prefixes: Sequence[int], groups: ArrayLike | None = None
-) -> pd.DataFrame:
-    """Does every prefix of a matryoshka embedding retrieve? A row for each: prefix, hit_at_10 (the share of queries z
-    (n, d) with one of their contents Y among the ten nearest) and low, high, its interval over groups (n,)."""
-    rows = []
-    for prefix in prefixes:
-        found, _ = Index(unit(index.vectors[:, :prefix])).search(unit(z[:, :prefix]), 10)
-        mean, low, high, _ = bootstrap_interval(hit_at(Y, found), 2000, 0, groups)
-        rows.append({"prefix": prefix, "hit_at_10": mean, "low": low, "high": high})
     return pd.DataFrame(rows)
 
 

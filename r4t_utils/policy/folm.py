@@ -143,7 +143,8 @@ class Folm:
             except (OSError, ValueError, ImportError) as error:
                 raise _unreadable(str(folder), settings.policy, " ".join(str(error).split())) from error
         # A prompt holds all of its special tokens. TRL would begin it with another of those that start a text.
-        tokenizer.backend_tokenizer.post_processor = None
+        if backend := getattr(tokenizer, "backend_tokenizer", None):
+            backend.post_processor = None
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         policy = cls(model.to(device()), tokenizer, settings)  # pyright: ignore[reportArgumentType]

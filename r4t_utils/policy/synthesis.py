@@ -30,15 +30,19 @@ class Pairs:
 
     def described(self) -> dict[str, float]:
         """How many sets there are; of the first set of a query, its Vendi score (1 to L) and the share of rows that
-        repeat another; and how alike two sets are, of one query and of different ones: the cosine of their means."""
+        repeat another; and how alike two sets are, of one query and of different ones: the cosine of their means, NaN
+        where fewer than two queries have two sets."""
         both, one = self.counts >= 2, self.targets[:, 0]
-        first, second = (unit(self.targets[both, j].mean(1)) for j in (0, min(1, self.targets.shape[1] - 1)))
+        alike, unlike = np.array([np.nan]), np.array([np.nan])
+        if both.sum() >= 2:
+            first, second = (unit(self.targets[both, j].mean(1)) for j in (0, 1))
+            alike, unlike = (first * second).sum(-1), (first * np.roll(second, 1, axis=0)).sum(-1)
         return {
             "sets": len(self),
             "Vendi of a set": float(vendi(one).mean()),
             "rows that repeat another": float(np.mean([1 - len(np.unique(Z.round(4), axis=0)) / len(Z) for Z in one])),
-            "cosine of two sets": float((first * second).sum(-1).mean()),
-            "of two queries' sets": float((first * np.roll(second, 1, axis=0)).sum(-1).mean()),
+            "cosine of two sets": float(alike.mean()),
+            "of two queries' sets": float(unlike.mean()),
         }
 
     def save(self, folder: Path) -> None:

@@ -33,4 +33,4 @@ def watch(stage: str) -> None:
 
 def _say(result) -> None:
     if (error := result.error_in_exec) and (told := remedy(_open["stage"], type(error).__name__, str(error))):
-        print(told)
+        print(told.replace("by SET", "in `overrides` above"))

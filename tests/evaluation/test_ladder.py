@@ -104,7 +104,7 @@ def test_a_loss_is_the_paired_difference_and_said_in_words():
     base = np.linspace(0.2, 0.6, 20)
     given = scores(database=base + 0.3, top=base + 0.1, maximiser=base)
     lost = ladder.losses(given, np.arange(20), 200, 0)
-    assert dict(zip(lost.lost_by, lost["mean"].round(6))) == {"index": 20.0, "reward, in place of the labels": 10.0}
+    assert dict(zip(lost.lost_by, lost["mean"].round(6))) == {"index": 20.0, "reward among 100": 10.0}
     words = ladder.explained(lost)
     assert words[0].startswith("The index loses 20.0 of 100 points") and "by the index" in words[-1]
     turned = ladder.explained(ladder.losses(scores(database=base, top=base + 0.1), np.arange(20), 200, 0))

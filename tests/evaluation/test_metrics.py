@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from vendi_score import vendi as vendi_oracle
 
 from r4t_utils.evaluation import metrics
+from r4t_utils.space.encoder import unit
+from r4t_utils.space.index import Index
 
 
 def judged_collection(seed, n_docs=40, s=6, density=0.25):
@@ -104,3 +106,12 @@ def test_vendi_of_runs_follows_table_2():
 def test_bad_input_names_the_value_and_the_rule(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_a_prefix_hits_where_its_coordinates_tell_contents_apart():
+    """Contents that differ in their last coordinates alone are not told apart by the first."""
+    contents = np.array([[1, 0, 1, 0], [1, 0, 0, 1], *[[0, 1, 0, 0.1 * i] for i in range(20)]], np.float32)
+    index, z = Index(unit(contents)), unit(contents[[0, 21]])
+    found = metrics.hits_by_prefix(z, index, [[0], [21]], (2, 4))
+    assert found.prefix.tolist() == [2, 4] and found.hit_at_10.tolist() == [0.5, 1.0]
+    assert (found.low <= found.hit_at_10).all() and (found.hit_at_10 <= found.high).all()

@@ -7,8 +7,6 @@ import pytest
 from searches import QUERIES, search
 
 from r4t_utils.evaluation import methods, rerankers, scoring
-from r4t_utils.space.encoder import unit
-from r4t_utils.space.index import Index
 
 
 @pytest.mark.parametrize("n", range(1, 7))
@@ -62,12 +60,3 @@ def test_the_long_table_names_every_value():
     assert table.columns.tolist() == ["seed", "task", "query", "group", "method", "score", "value"]
     assert table.value.tolist() == [0.1, 0.2, 0.3, 0.4] and table.group.tolist() == [7, 8, 7, 8]
     assert set(table.seed) == {3} and table["query"].tolist() == [0, 1, 0, 1]
-
-
-def test_a_prefix_hits_where_its_coordinates_tell_contents_apart():
-    """Contents that differ in their last coordinates alone are not told apart by the first."""
-    contents = np.array([[1, 0, 1, 0], [1, 0, 0, 1], *[[0, 1, 0, 0.1 * i] for i in range(20)]], np.float32)
-    index, z = Index(unit(contents)), unit(contents[[0, 21]])
-    found = scoring.hits_by_prefix(z, index, [[0], [21]], (2, 4))
-    assert found.prefix.tolist() == [2, 4] and found.hit_at_10.tolist() == [0.5, 1.0]
-    assert (found.low <= found.hit_at_10).all() and (found.hit_at_10 <= found.high).all()

@@ -237,7 +237,7 @@ def test_a_pretrained_policy_is_cut_to_what_it_is_asked_before_it_is_taught(save
     folder, overrides = saved
     rows = [{"prompt": "<outfits> boho", "completion": prompts.frame(["red hat", "blue hat", "bag"])}] * 24
     monkeypatch.setattr(form, "lessons", lambda *_: rows)
-    monkeypatch.setattr(zero_shot, "known_words", lambda: ["zebra"])
+    monkeypatch.setattr(zero_shot, "known_words", lambda: ["quilted", "linen"])
     sizes = {}
     for size in (0, 1):
         s = tiny.settings(f"{overrides} folm.vocab_size={size}").folm
@@ -249,7 +249,8 @@ def test_a_pretrained_policy_is_cut_to_what_it_is_asked_before_it_is_taught(save
             text = policy.prompt("oar", query)
             assert policy.tokenizer.decode(policy.tokenizer(text, add_special_tokens=False)["input_ids"]) == text
     assert sizes[1] < sizes[0]
-    assert zero_shot._forms("zebra") == ["zebra", "Zebra", " zebra", " Zebra"]
+    assert policy.tokenizer.tokenize("quilted linen") == ["▁quilted", "▁linen"]  # words of no query
+    assert "▁camisole" not in policy.tokenizer.get_vocab()
 
 
 # Sampling from one

@@ -108,8 +108,11 @@ def test_no_well_formed_fanout_is_an_error():
 def test_pairs_are_described_by_their_sets():
     axes = np.eye(4, dtype=np.float32)
     alike = [axes[[0, 0]], axes[[0, 1]]]  # of the first query: a set that repeats itself, and one that does not
-    other = [axes[[2, 3]], np.zeros((2, 4), np.float32)]  # of the second there is one set only
-    told = Pairs(axes[:2], np.array([alike, other]), np.array([2, 1], np.int32)).described()
-    assert told["sets"] == 3 and told["Vendi of a set"] == pytest.approx((1 + 2) / 2)
+    other = [axes[[2, 3]], axes[[3, 3]]]
+    sets = np.array([alike, other])
+    told = Pairs(axes[:2], sets, np.array([2, 2], np.int32)).described()
+    assert told["sets"] == 4 and told["Vendi of a set"] == pytest.approx((1 + 2) / 2)
     assert told["rows that repeat another"] == pytest.approx((0.5 + 0) / 2)
-    assert told["cosine of two sets"] == pytest.approx(2**-0.5)
+    assert told["cosine of two sets"] == pytest.approx(2**-0.5) and told["of two queries' sets"] == 0
+    few = Pairs(axes[:2], sets, np.array([2, 1], np.int32)).described()  # nothing to compare a query's two sets with
+    assert np.isnan([few["cosine of two sets"], few["of two queries' sets"]]).all() and few["sets"] == 3

@@ -170,6 +170,8 @@ def test_an_open_notebook_is_told_too(monkeypatch, capsys):
     assert event == "post_run_cell"
     for error in (None, ValueError("k=0"), RuntimeError("CUDA error: out of memory")):
         say(SimpleNamespace(error_in_exec=error))
-    assert capsys.readouterr().out.startswith("if memory ran out: lower rl.micro_batch by SET")
+    out = capsys.readouterr().out
+    assert out.startswith("if memory ran out: lower rl.micro_batch in `overrides`") and out.count("\n") == 1
     monkeypatch.delitem(sys.modules, "IPython")
     memory.watch(FIRST)  # not in a kernel: nothing to tell
+    assert len(told) == 1
