@@ -33,7 +33,8 @@ WAYS |= {
     for steps in each
 }
 ROWS_ALONE = "dpm, 4 steps, each row by itself"
-MEASURES = {"alignment": "alone alignment", "subtopic recall": "alone recall", "distance to the database": "distance"}
+MEASURES = {"quality": "alone quality", "alignment": "alone alignment", "subtopic recall": "alone recall"}
+MEASURES |= {"different contents of ten": "different", "distance to the database": "distance"}
 MEASURES |= {"energy distance to the policy's sets": "energy"}
 SETS, QUERIES = 4, 48  # generated, and of the policy, per query, behind an energy distance; of so many queries
 

@@ -112,10 +112,12 @@ def diffusion_progress(frame: pd.DataFrame) -> Figure:
 
 def few_evaluations(frame: pd.DataFrame) -> Figure:
     """How many evaluations of the network a set needs: for several samplers, against the number of evaluations on a
-    logarithmic axis, the alignment and the subtopic recall of the fan-out alone, the distance of a row to its nearest
-    content, and the energy distance between generated sets and the policy's, with 95 % intervals over seeds and
-    queries. Horizontal lines: noise, MMR and the policy. The numbers are in few_evaluations.csv."""
-    figure, axes = subplots(2, 2, 4.6, sharex=True)
+    logarithmic axis, the quality of the fan-out alone and its parts, alignment and subtopic recall; the different
+    contents that ten rows are nearest to, and their distance to these; and the energy distance between generated sets
+    and the policy's, with 95 % intervals over seeds and queries. Horizontal lines: noise, MMR and the policy. The
+    numbers are in few_evaluations.csv."""
+    panels = frame.measure.nunique()
+    figure, axes = subplots(-(-panels // 2), 2, 2.1 * -(-panels // 2) + 0.4, sharex=True)
     sampled, level = frame.loc[frame.evaluations > 0], frame.loc[frame.evaluations == 0]
     for ax, (measure, rows) in zip(axes.flat, sampled.groupby("measure", sort=False)):
         for i, (sampler, line) in enumerate(rows.groupby("sampler", sort=False)):

@@ -165,7 +165,7 @@ def single_examples():
                 {"row": row, "sampler": sampler, "evaluations": n, "measure": measure}
                 | {"mean": 0.1 * n, "low": 0.1 * n - 0.1, "high": 0.1 * n + 0.1}
                 for row, sampler, n in ((claims.NOISE, "", 0), (claims.FOLM, "", 0), ("a", "dpm", 1), ("b", "dpm", 4))
-                for measure in ("alignment", "subtopic recall", "distance", "energy")
+                for measure in ("quality", "alignment", "subtopic recall", "different", "distance", "energy")
             ]
         ),
         "generalisation.csv": trials,
