@@ -107,16 +107,21 @@ def side_by_side(function: Callable[[str], T], tasks: Iterable[str], at_once: in
 
     Two small models train faster on a thread each than in turn on two threads, and one thread gives the same bits
     whatever the number of cores. ``function`` may be defined in a notebook; whatever it names and returns is pickled.
-    What the calls print is printed here in the end, and an error of theirs is raised here.
+    What the calls print is printed here in the end, and an error of theirs is raised here. The processes end with the
+    calls, and give back their memory, which is gigabytes after the training of a language model.
     """
     from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky import get_reusable_executor
 
     tasks = list(tasks)
     if device() == "cuda" or not tasks:
         return {task: function(task) for task in tasks}
     calls = [delayed(_captured)(function, task) for task in tasks]
-    with parallel_config("loky", inner_max_num_threads=1):
-        answers: list[tuple[T, str]] = Parallel(n_jobs=at_once or len(tasks), max_nbytes=None)(calls)  # pyright: ignore[reportAssignmentType]
+    try:
+        with parallel_config("loky", inner_max_num_threads=1):
+            answers: list[tuple[T, str]] = Parallel(n_jobs=at_once or len(tasks), max_nbytes=None)(calls)  # pyright: ignore[reportAssignmentType]
+    finally:
+        get_reusable_executor().shutdown(wait=True)
     for _, printed in answers:
         print(printed, end="")
     return {task: value for task, (value, _) in zip(tasks, answers)}

@@ -19,7 +19,8 @@ def test_results_come_by_task_from_other_processes():
     offset = 2  # what a function names travels with it, as in a notebook
     found = side_by_side(lambda task: (len(task) + offset, os.getpid()), ["oar", "wscr"])
     assert {task: n for task, (n, _) in found.items()} == {"oar": 5, "wscr": 6}
-    assert os.getpid() not in {pid for _, pid in found.values()}
+    pids = {pid for _, pid in found.values()}
+    assert os.getpid() not in pids and not any(map(psutil.pid_exists, pids))  # and their memory is given back
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the system as Linux tells it")
@@ -63,6 +64,7 @@ def test_an_error_is_raised_as_it_was():
 
     with pytest.raises(ValueError, match="no oar today"):
         side_by_side(fails, ["oar"])
+    assert not any("LokyProcess" in " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
 
 
 def test_what_the_calls_print_appears_here_by_task(capsys):
