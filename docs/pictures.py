@@ -131,9 +131,9 @@ def denoiser() -> str:
 
 def badge(words: str) -> str:
     """A badge of our own, so that a page that shows it asks nobody else for it."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="50" height="20" role="img" aria-label="{words}">'
-    said = f'<text x="25" y="14" fill="#ffffff" text-anchor="middle" font-family="sans-serif" font-size="11">{words}'
-    return f'{head}<rect width="50" height="20" rx="4" fill="{BLUE}"/>{said}</text></svg>\n'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="44" height="20" role="img" aria-label="{words}">'
+    said = f'<text x="22" y="14" fill="#ffffff" text-anchor="middle" font-family="sans-serif" font-size="11">{words}'
+    return f'{head}<rect width="44" height="20" rx="4" fill="{BLUE}"/>{said}</text></svg>\n'
 
 
 def drawn() -> dict[str, str]:

@@ -59,20 +59,20 @@ def hero(frame: pd.DataFrame) -> Figure:
     outfit's pieces in their colours, or a text) and a mark: a tick where that is on topic, a cross where it is not."""
     shown = frame.loc[(frame.rule == "median") & (frame.view == "sub-queries")].fillna("")
     k = shown["rank"].max()
-    figure, ax = _canvas(0.62 + 0.25 * k)
+    figure, ax = _canvas(0.51 + 0.21 * k)  # low, so that the README's first screen holds it
     asked = shown["query"].iloc[0]
-    ax.text(0.1, 0.2, f"“{asked}”", fontsize=min(11, 700 / len(asked)), fontweight="bold", va="center")
+    ax.text(0.1, 0.16, f"“{asked}”", fontsize=min(11, 700 / len(asked)), fontweight="bold", va="center")
     for x, method, heading in ((0.1, ZERO_SHOT, "before tuning"), (3.6, FOLM, "after tuning")):
-        ax.text(x, 0.46, heading, fontsize=8, fontweight="bold", va="center", color="0.35")
+        ax.text(x, 0.38, heading, fontsize=8, fontweight="bold", va="center", color="0.35")
         for row in shown.loc[shown.method == method].itertuples():
-            y = 0.5 + 0.25 * row.rank
+            y = 0.4 + 0.21 * row.rank
             mark, colour = MARKS[row.on_topic]
             size = max(5.5, min(7, 225 / len(row.asked)))  # so that the text is no wider than its column
             ax.text(x, y, _lines(row.asked, 40, 2), fontsize=size, color=PALETTE[0], va="center", linespacing=1)
             if row.pieces:
                 _pieces(ax, x + 1.9, y - 0.1, 0.19, row.pieces, 7, 1)
             else:
-                ax.text(x + 1.9, y, _short(row.title, 30), fontsize=6, va="center")
+                ax.text(x + 1.9, y, _short(row.title, 28), fontsize=6, va="center")
             ax.text(x + 3.3, y, mark, fontsize=9, color=colour, va="center", ha="center", fontweight="bold")
     return figure
 

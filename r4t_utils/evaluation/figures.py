@@ -112,7 +112,7 @@ def claims_short(rows: list[dict]) -> Figure:
     kinds = [known[_deciding(row)[0]["test"]].kind for row in rows]
     wide = {kind: [row for row, its in zip(rows, kinds) if its == kind] for kind in UNITS}
     heights = [len(shown) + 0.5 for shown in wide.values()]
-    figure, ((above,), (below,)) = subplots(2, 1, 0.19 * sum(heights) + 1.1, height_ratios=heights)
+    figure, ((above,), (below,)) = subplots(2, 1, 0.16 * sum(heights) + 0.8, height_ratios=heights)
     for ax, shown in zip((above, below), wide.values()):
         for y, row in enumerate(shown):
             for at, part in _spread(y, _few_or_lowest(_deciding(row))):
@@ -179,8 +179,9 @@ def _rows_of(ax: Axes, names: list[str]) -> None:
 
 
 def _axes_of_claims(differences: Axes, ratios: Axes, marks: tuple[int, ...]) -> None:
-    differences.set_xlabel("difference, points of 100")
-    ratios.set(xlabel="ratio", xscale="log", xticks=marks, xticklabels=marks)
+    differences.set_xlabel("difference, points of 100", labelpad=1)
+    ratios.set_xlabel("ratio", labelpad=1)
+    ratios.set(xscale="log", xticks=marks, xticklabels=marks)
     ratios.xaxis.set_minor_locator(NullLocator())
 
 

@@ -1,6 +1,7 @@
 """Hygiene of the committed notebooks: a rule a line in `faults`, each shown to be able to fail."""
 
 import ast
+import base64
 import copy
 import json
 import re
@@ -147,6 +148,13 @@ def test_every_command_with_settings_is_one_that_would_start(path):
 def test_a_notebook_opens_with_its_stage_lit():
     for path in FOUND:
         assert f"](../docs/pictures/{path.stem}.svg)" in source(notebooks.read(path).cells[0])
+
+
+def test_figures_shown_are_those_recorded():
+    recorded = {base64.b64encode(png.read_bytes()).decode() for png in (paths.ROOT / "results").rglob("*.png")}
+    cells = [cell for path in FOUND for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    shown = [o["data"].get("image/png") for c in cells for o in c.get("outputs", []) if "data" in o]
+    assert {"".join(png).strip() for png in shown if png} <= recorded
 
 
 def test_pictures_are_those_that_the_code_draws():
