@@ -65,12 +65,7 @@ def mean(found: Values, measure: str, which: str) -> np.ndarray:
         return (found[measure] * counted).sum(1) / counted.sum(1)
 
 
-def main(runs: list[Path]) -> None:
-    rows = rows_of(runs)
-    held_out.write_table(f"formed_{runs[0].parent.parent.name}_{runs[0].parent.name}", rows)
-    held_out.print_table(rows)
-
-
 if __name__ == "__main__":
     fix_threads()
-    main(held_out.asked("02_rl_fanout"))
+    runs = held_out.asked("02_rl_fanout")
+    held_out.keep(f"formed_{runs[0].parent.parent.name}_{runs[0].parent.name}", rows_of(runs))

@@ -120,6 +120,12 @@ def print_table(rows: list[dict]) -> None:
         print(f"| {' | '.join(f'{x:.3f}' if isinstance(x, float) else str(x) for x in row.values())} |")
 
 
+def keep(name: str, rows: list[dict]) -> None:
+    """Writes the rows and prints them."""
+    write_table(name, rows)
+    print_table(rows)
+
+
 def write_table(name: str, rows: list[dict]) -> None:
     """results/trials/<name>.csv."""
     file = paths.results() / "trials" / f"{name}.csv"

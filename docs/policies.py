@@ -40,12 +40,7 @@ def rows_of(runs: list[Path]) -> list[dict]:
     return rows
 
 
-def main(runs: list[Path]) -> None:
-    rows = rows_of(runs)
-    held_out.write_table(f"policies_{runs[0].parent.name}", rows)
-    held_out.print_table(rows)
-
-
 if __name__ == "__main__":
     fix_threads()
-    main(held_out.asked("02_rl_fanout"))
+    runs = held_out.asked("02_rl_fanout")
+    held_out.keep(f"policies_{runs[0].parent.name}", rows_of(runs))

@@ -29,23 +29,19 @@ def claims_block(runs: Mapping[str, Path]) -> str:
     """The claims: a line each, and for each run a sign for its verdict, and a second one, after a stroke, for that
     without the query's own list. In brackets: what fewer than three seeds say, which leave a claim undecided."""
     table = _by_claim(runs)
-    lines = [f"| id | claim | {' | '.join(table)} |", "|---|---" + "|:-:" * len(runs) + "|"]
-    for claim in CLAIMS:
-        signs = " | ".join(_signs(found.get(claim.id)) for found in table.values())
-        lines.append(f"| {claim.id} | {claim.text} | {signs} |")
-    return "\n".join(lines)
+    rows = ([claim.id, claim.text, *(_signs(found.get(claim.id)) for found in table.values())] for claim in CLAIMS)
+    return "\n".join(blocks.table(["id", "claim", *table], rows, centred=len(table)))
 
 
 def intervals_block(runs: Mapping[str, Path]) -> str:
     """The same claims with the paper's value and each run's interval. The heading has the number of seeds."""
     table = _by_claim(runs)
     headings = [f"{heading} ({_seeds(found)}) [95 %]" for heading, found in table.items()]
-    lines = [f"| id | paper | {' | '.join(headings)} |", "|---" * (2 + len(runs)) + "|"]
+    rows = []
     for claim in CLAIMS:
-        rows = [found.get(claim.id) for found in table.values()]
-        paper = next((row["paper"] for row in rows if row), "")
-        lines.append(f"| {claim.id} | {paper} | {' | '.join(map(_ours, rows))} |")
-    return "\n".join(lines)
+        found = [run.get(claim.id) for run in table.values()]
+        rows.append([claim.id, next((row["paper"] for row in found if row), ""), *map(_ours, found)])
+    return "\n".join(blocks.table(["id", "paper", *headings], rows))
 
 
 def _by_claim(runs: Mapping[str, Path]) -> dict[str, dict[str, dict]]:
@@ -78,7 +74,7 @@ def _ours(row: Mapping | None) -> str:
 
 def runs_block(runs: Mapping[str, Path]) -> str:
     """Where every number comes from: the command, the machine, the commit, and the time that one seed took."""
-    lines = ["| results | command | seeds | machine | commit | minutes per seed |", "|---|---|---|---|---|---|"]
+    rows = []
     for heading, folder in runs.items():
         if not (folder / "manifest.json").is_file():
             continue
@@ -91,22 +87,19 @@ def runs_block(runs: Mapping[str, Path]) -> str:
         machine, commits = _machine(stages[0]), sorted({_short(stage["commit"]) for stage in stages})
         minutes = sum(stage["seconds"] for stage in stages) / 60
         place = f"results/{facts['profile']}/{facts['label']}"
-        cells = f"[{heading}]({place})", f"`{command}`", str(len(seeds) or 1), machine
-        cells += ", ".join(commits), f"{minutes:.1f}"
-        lines.append(f"| {' | '.join(cells)} |")
+        which = f"[{heading}]({place})", f"`{command}`", str(len(seeds) or 1)
+        rows.append([*which, machine, ", ".join(commits), f"{minutes:.1f}"])
         if (folder / "ablations").is_dir():
-            lines.append(
-                _ablations_row(recorded.ablations_manifest(folder), f"[{heading}, C7 and C8]({place}/ablations)", given)
-            )
-    return "\n".join(lines)
+            which = f"[{heading}, C7 and C8]({place}/ablations)"
+            rows.append(_ablations_row(recorded.ablations_manifest(folder), which, given))
+    return "\n".join(blocks.table(["results", "command", "seeds", "machine", "commit", "minutes per seed"], rows))
 
 
-def _ablations_row(facts: Mapping, where: str, given: str) -> str:
+def _ablations_row(facts: Mapping, where: str, given: str) -> list[str]:
     seeds = facts["seeds"]
     minutes = f"{facts['seconds'] / 60 / len(seeds):.1f}"
     command = f'make ablations{given} SEEDS="{" ".join(map(str, seeds))}"'
-    cells = where, f"`{command}`", str(len(seeds)), _machine(facts), _short(facts["commit"]), minutes
-    return f"| {' | '.join(cells)} |"
+    return [where, f"`{command}`", str(len(seeds)), _machine(facts), _short(facts["commit"]), minutes]
 
 
 def _short(commit: str | None) -> str:
@@ -129,14 +122,14 @@ def cost_block(runs: Mapping[str, Path]) -> str:
     """Time and peak memory of each stage of every run that is recorded."""
     found = {heading: folder for heading, folder in runs.items() if (folder / "manifest.json").is_file()}
     table = {heading: recorded.run_manifest(folder)["stages"] for heading, folder in found.items()}
-    headings = " | ".join(f"{heading}: minutes | peak memory, MB" for heading in table)
-    lines = [f"| stage | {headings} |", "|---" * (1 + 2 * len(table)) + "|"]
+    headings = [cell for heading in table for cell in (f"{heading}: minutes", "peak memory, MB")]
+    rows = []
     for stage in (*STAGES, "all"):
         chosen = [list(run.values()) if stage == "all" else [run[stage]] for run in table.values()]
         minutes = [sum(facts["seconds"] for facts in found) / 60 for found in chosen]
         peaks = [max(facts["peak_memory_mb"] for facts in found) for found in chosen]
-        lines.append(f"| {stage} | {' | '.join(f'{m:.1f} | {p}' for m, p in zip(minutes, peaks))} |")
-    return "\n".join(lines)
+        rows.append([stage, *(cell for m, p in zip(minutes, peaks) for cell in (f"{m:.1f}", str(p)))])
+    return "\n".join(blocks.table(["stage", *headings], rows))
 
 
 BLOCKS = {

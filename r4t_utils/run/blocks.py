@@ -97,7 +97,7 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
 def _measures(means: Mapping[str, Mapping], keys: Iterable[str], above: Mapping[tuple[str, str], str]) -> list[str]:
     """A table of some of MEASURES, a row per policy; `above` is what stands behind a value."""
     rows = ([name, *(f"{row[key]:.1f}{above.get((name, key), '')}" for key in keys)] for name, row in means.items())
-    return _table(["tuned by", *(MEASURES[key] for key in keys)], rows)
+    return table(["tuned by", *(MEASURES[key] for key in keys)], rows)
 
 
 def _above_default(folder: Path) -> dict[tuple[str, str], str]:
@@ -124,15 +124,15 @@ def code(folder: Path, place: Path, name: str) -> list[str]:
 def trial(folder: Path, place: Path, name: str) -> list[str]:
     """The figure of a trial that stands in results/trials, and its differences where it has a table of them."""
     trials = place.parents[1] / "trials"
-    lines, table = [_picture(trials, name)], trials / f"{name}_differences.csv"
-    if not table.is_file():
+    lines, file = [_picture(trials, name)], trials / f"{name}_differences.csv"
+    if not file.is_file():
         return lines
     import pandas as pd
 
-    found = pd.read_csv(table)
+    found = pd.read_csv(file)
     found["cell"] = ["{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format(**row) for row in found.to_dict("records")]
     rows = ([str(what), *each["cell"]] for what, each in found.groupby("what", sort=False))
-    return [*lines, "", *_table(["quality that is gained by", *dict.fromkeys(found["way"])], rows)]
+    return [*lines, "", *table(["quality that is gained by", *dict.fromkeys(found["way"])], rows)]
 
 
 def _picture(folder: Path, name: str) -> str:
@@ -169,11 +169,11 @@ def _claims(claims: list[dict], seeds: Sequence[Any]) -> list[str]:
     said = ([row["id"], row["claim"], f"**{row['verdict']}**", without.get("verdict", "–")] for row, without in rows)
     found = ([row["id"], row["ours"], without.get("ours", "–")] for row, without in rows)
     fold = f"<details><summary>The numbers, with their 95 % intervals, of seeds {', '.join(map(str, seeds))}</summary>"
-    numbers = _table(["id", "difference or ratio", *other], found)
-    return [*_table(["id", "claim", "verdict", *other], said), "", fold, "", *numbers, "", "</details>"]
+    numbers = table(["id", "difference or ratio", *other], found)
+    return [*table(["id", "claim", "verdict", *other], said), "", fold, "", *numbers, "", "</details>"]
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a table; what a row holds beyond its heads is left out."""
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], centred: int = 0) -> list[str]:
+    """Lines of a table, the last columns centred; what a row holds beyond its heads is left out."""
+    lines = [f"| {' | '.join(heads)} |", "|---" * (len(heads) - centred) + "|:-:" * centred + "|"]
     return lines + [f"| {' | '.join(row[: len(heads)])} |" for row in rows]
