@@ -68,8 +68,11 @@ def _sign(row: Mapping) -> str:
 def _ours(row: Mapping | None) -> str:
     if row is None:
         return NONE
+    if row["verdict"] == verdicts.UNTESTED:
+        return "–"
     other = row.get("without_query")
-    return f"{row['ours']}<br>without the query's own list: {other['ours']}" if other else row["ours"]
+    said = f"{row['ours']}<br>without the query's own list: {other['ours']}" if other else row["ours"]
+    return said.replace(verdicts.OURS, "\\*")
 
 
 def runs_block(runs: Mapping[str, Path]) -> str:
@@ -115,7 +118,7 @@ def _machine(facts: Mapping) -> str:
 def badges_block(runs: Mapping[str, Path]) -> str:
     """A link for each notebook and host."""
     each = (f"{stage[:2]} {blocks.badges(Path(), Path(), stage)[0].replace('../docs', 'docs')}" for stage in STAGES)
-    return f"On a free GPU: {' · '.join(each)}"
+    return f"On a free GPU (untried): {' · '.join(each)}"
 
 
 def cost_block(runs: Mapping[str, Path]) -> str:

@@ -120,7 +120,7 @@ def _euler_maruyama(D: Denoise, x: Tensor, schedule: TangentSchedule, sigmas: Te
 
 def _flow(D: Denoise, x: Tensor, sigmas: Tensor, second_order: bool) -> Tensor:
     *levels, last = sigmas.tolist()
-    before, h_before = None, 0.0  # the denoised set and the step in λ of the move before
+    before, h_before = None, 0.0  # the denoised set and the step in -ln σ of the move before
     for sigma, following in zip(levels, sigmas[1:].tolist()):
         denoised, h = D(x, sigma), math.log(sigma / following)
         ahead = denoised

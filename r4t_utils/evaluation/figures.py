@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from r4t_utils.evaluation.claims import CLAIMS, DIFFUSION, FOLM, FULL_SAMPLER, NO_FANOUT, NOISE, WITHOUT, Test
+from r4t_utils.evaluation.claims import CLAIMS, DIFFUSION, FOLM, FULL_SAMPLER, NO_FANOUT, NOISE, PRINTED, WITHOUT, Test
 from r4t_utils.evaluation.looks import COLOURS, DASHED, KINDS, MARKERS, PALETTE, ROWS, TASKS, by_task, subplots
 from r4t_utils.evaluation.verdicts import paper_differences
 
@@ -40,11 +40,15 @@ EDGE = 100  # where a larger ratio, or an infinite one, is drawn
 RESULT_PANELS = {"oar": ("quality", "alignment", "diversity"), "wscr": ("recall", "hit", "vendi")}
 
 
-def _dots(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
-    """One panel of `results`: a dot with its interval per method, and a line where the plain query stands."""
-    for method, r in rows.iterrows():
-        look = {"color": COLOURS[method], "marker": MARKERS[method], "markersize": 5, "capsize": 2, "linestyle": "none"}
-        ax.errorbar(r["mean"], names.index(str(method)), xerr=[[r["mean"] - r.low], [r.high - r["mean"]]], **look)
+def _dots(ax: Axes, rows: pd.DataFrame, by_itself: pd.DataFrame, names: list[str]) -> None:
+    """One panel of `results`: a dot with its interval per method, a pale one below it where the query's own list takes
+    no part, and a line where the plain query stands."""
+    own, pale = {"markersize": 5, "capsize": 2}, {"markersize": 3, "elinewidth": 0.8, "alpha": 0.6}
+    for shown, down, look in ((rows, 0.0, own), (by_itself, 0.35, pale)):
+        for method, r in shown.iterrows():
+            look |= {"color": COLOURS[method], "marker": MARKERS[method], "linestyle": "none"}
+            xerr = [[r["mean"] - r.low], [r.high - r["mean"]]]
+            ax.errorbar(r["mean"], names.index(str(method)) + down, xerr=xerr, **look)
     if NO_FANOUT in rows.index:
         ax.axvline(rows.loc[NO_FANOUT, "mean"], color="0.6", linestyle=DASHED, linewidth=0.9, zorder=0)
     ax.margins(x=0.08)
@@ -53,31 +57,36 @@ def _dots(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
 
 
 def results(frame: pd.DataFrame) -> Figure:
-    """Test scores of every method with 95 % intervals, 0 to 100; a dashed line marks the plain query. Upper row, OAR:
-    quality, and its two parts alignment and diversity; lower row, WSCR: recall, hit rate and Vendi score. The numbers,
-    and the paper's, are in metrics.csv."""
+    """Test scores of every method with 95 % intervals, 0 to 100, and below them, small and pale, those without the
+    query's own list; a dashed line marks the plain query. Upper row, OAR: quality, and its two parts alignment and
+    diversity; lower row, WSCR: recall, hit rate and Vendi score. The maximiser of the printed reward, far to the left
+    of all, is left out. The numbers, and the paper's, are in metrics.csv."""
+    frame = frame.loc[frame.method != PRINTED]
+    by_itself = frame.assign(metric=frame.metric.str.removesuffix(WITHOUT)).loc[frame.metric.str.endswith(WITHOUT)]
     tasks = {task: rows.loc[rows.metric.isin(RESULT_PANELS[task])] for task, rows in by_task(frame).items()}
     names = {task: [method for method in ROWS if method in set(rows.method)] for task, rows in tasks.items()}
     heights = [len(found) + 3 for found in names.values()]
     figure, axes = subplots(len(tasks), 3, 0.2 * sum(heights) + 0.4, sharey="row", height_ratios=heights)
     for row, (task, scores) in zip(axes, tasks.items()):
         for ax, metric in zip(row, RESULT_PANELS[task]):
-            _dots(ax, scores.loc[scores.metric == metric].set_index("method"), names[task])
+            pale = by_itself.loc[(by_itself.task == task) & (by_itself.metric == metric)]
+            _dots(ax, scores.loc[scores.metric == metric].set_index("method"), pale.set_index("method"), names[task])
             ax.set_title(f"{TASKS[task]}: {metric.replace('vendi', 'Vendi')}", fontweight="bold")
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="none", label=kind)
         for kind, (colour, marker, _) in KINDS.items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, handletextpad=0.1)
+    handles.append(_pale("by itself"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, handletextpad=0.1)
     return figure
 
 
 def claims(rows: list[dict]) -> Figure:
     """The claims: what decides each of them, with its 95 % interval, over all seeds; under it, small and pale, the same
     where the query's own list takes no part. Above: differences in points of 100. Below: ratios, on a logarithmic axis.
-    A filled circle holds, a cross does not, a hollow circle is undecided; a diamond is what the paper's numbers give
-    for one of its two policies, or an end of its range. To hold, an interval has to lie to the right of the dashed
-    line, which is at nothing gained where no threshold is given, also after Holm's correction."""
+    A mark is the verdict on its whole claim: a filled circle where it holds, that is, where all of its intervals lie to
+    the right of the dashed lines, also after Holm's correction; a cross where it does not; a hollow circle where it is
+    undecided. A diamond is what the paper's numbers give for one of its two policies, or an end of its range."""
     known = {test.name: test for claim in CLAIMS for test in claim.tests}
     parts = [
         (known[part["test"]], (row, part), (row.get("without_query"), other))
@@ -104,9 +113,9 @@ def claims(rows: list[dict]) -> Figure:
 def claims_short(rows: list[dict]) -> Figure:
     """The claims, a line each: the intervals of what decides a claim (where that is three or more, of the one farthest
     to the left of its threshold), over all seeds, beside the paper's numbers (diamonds). Above: differences in points
-    of 100; below: ratios, on a logarithmic axis. A filled circle holds, a cross does not, a hollow circle is undecided;
-    the pale marks are the same claim where the query's own list takes no part. To hold, all must lie to the right of
-    the dashed line."""
+    of 100; below: ratios, on a logarithmic axis. A mark is the verdict on its whole claim: a filled circle where it
+    holds, a cross where it does not, a hollow circle where it is undecided; the pale marks are the same claim where the
+    query's own list takes no part. To hold, all must lie to the right of the dashed line."""
     known = {test.name: test for claim in CLAIMS for test in claim.tests}
     rows = [row for row in rows if _deciding(row)]
     kinds = [known[_deciding(row)[0]["test"]].kind for row in rows]
@@ -130,9 +139,11 @@ def claims_short(rows: list[dict]) -> Figure:
 
 def _looks() -> list[Line2D]:
     """What a legend of claims explains."""
-    looks = [Line2D([], [], label=name, linestyle="none", markersize=5, **look) for name, look in VERDICTS.items()]
+    looks = [
+        Line2D([], [], label=f"claim {name}", linestyle="none", markersize=5, **look) for name, look in VERDICTS.items()
+    ]
     looks.append(Line2D([], [], **DIAMOND, markersize=4, label="paper"))
-    return [*looks, Line2D([], [], color="0.45", linestyle=DASHED, linewidth=1, label="to hold: right of it")]
+    return [*looks, Line2D([], [], color="0.2", linestyle=DASHED, linewidth=1, label="to hold: right of it")]
 
 
 def _pale(label: str) -> Line2D:
@@ -167,7 +178,7 @@ def _beside_paper(ax: Axes, y: float, test: Test, row: dict, part: dict, markers
     """The same, with what the paper's numbers give and, over the whole of its row, the threshold."""
     _verdict(ax, y, test, row, part, markersize=markersize, zorder=4, **style)
     threshold = min(UNITS[test.kind] * part["threshold"], EDGE)
-    ax.plot([threshold] * 2, [round(y) - 0.5, round(y) + 0.5], color="0.45", linestyle=DASHED, linewidth=1, zorder=0)
+    ax.plot([threshold] * 2, [round(y) - 0.5, round(y) + 0.5], color="0.2", linestyle=DASHED, linewidth=1, zorder=1)
     paper = paper_differences(test)
     ax.plot(paper, [y] * len(paper), markersize=markersize - 1, **DIAMOND)
 
@@ -202,7 +213,7 @@ def ladder(frame: pd.DataFrame, losses: pd.DataFrame) -> Figure:
             frame[column], rows, s=26, edgecolor=colour, facecolor=["white" if p else colour for p in part], zorder=3
         )
         ax.grid(axis="y", visible=False)
-    left.set(yticks=list(rows), yticklabels=frame.rung, xlabel="judge: mean of alignment and subtopic recall")
+    left.set(yticks=list(rows), yticklabels=frame.rung, xlabel="judge: quality, times 100")
     right.set(xlabel="reward of the results, times 100")
     return figure
 

@@ -182,11 +182,11 @@ def _qualities(ax: Axes, trials: pd.DataFrame) -> None:
 def ablations(frame: pd.DataFrame) -> Figure:
     """What each part of the reward does: policies over training, means over fixed validation queries and seeds, with a
     band from the lowest to the highest seed. Columns: groundedness, diversity (Vendi / k) and alignment, the terms of
-    the reward; the share of nearest contents that differ; and the judge's quality. Rows: which terms are rewarded, by
-    which weights, of which policy, with Vendi as printed, on which scale, on how many samples, used how often. A policy
-    keeps its colour in all rows. The numbers are in ablations.csv."""
+    the reward; the share of nearest contents that differ; and the judge's quality of the fan-out alone. Rows: which
+    terms are rewarded, by which weights, of which policy, with Vendi as printed, on which scale, on how many samples,
+    used how often. A policy keeps its colour in all rows. The numbers are in ablations.csv."""
     panels = {"ground": "groundedness", "div": "diversity", "align": "alignment", "contents": "different contents"}
-    panels |= {"quality": "judge: quality"}
+    panels |= {"quality": "quality, alone"}
     questions = dict.fromkeys(q for each in frame.questions.unique() for q in each.split(", "))
     again = dict(
         zip(frame.loc[frame.questions.str.contains(", "), "variant"].unique(), (PALETTE[9], "0.15", PALETTE[7]))
@@ -195,11 +195,11 @@ def ablations(frame: pd.DataFrame) -> Figure:
     for part, question in zip(figure.subfigures(len(questions), 1, squeeze=False)[:, 0], questions):
         own = frame[[question in each.split(", ") for each in frame.questions]]
         axes = part.subplots(1, len(panels))
-        for first, (variant, lines) in zip(PALETTE, own.groupby("variant", sort=False)):
+        for first, marker, (variant, lines) in zip(PALETTE, "os^Dv<>", own.groupby("variant", sort=False)):
             colour = again.get(str(variant), first)
             for ax, (column, title) in zip(axes, panels.items()):
                 seeds = lines.pivot(index="step", columns="seed", values=column)
-                ax.plot(seeds.index, seeds.mean(axis=1), color=colour, label=variant)
+                ax.plot(seeds.index, seeds.mean(axis=1), color=colour, marker=marker, markersize=3, label=variant)
                 ax.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.2, linewidth=0)
                 ax.set_title(title, fontsize=8)
                 ax.tick_params(labelsize=7)

@@ -28,6 +28,7 @@ Measured = dict[str, dict[str, Bootstrap]]  # claim's id -> test's name -> stati
 COLUMNS = ["seed", "task", "query", "group", "method", "score", "value"]  # of scores.parquet
 SEEDS = 3  # fewer leave a claim undecided
 UNTESTED = "not yet tested"
+OURS = " (the threshold is ours)"
 
 
 def values(
@@ -201,7 +202,7 @@ def _row(claim: Claim, found: Mapping[str, Bootstrap], sides: tuple[float, float
     paper = "; ".join(p["paper"] for p in parts if p["decides"] and p["paper"])
     ours = "; ".join(p["ours"] for p in shown)
     if any(test.ours for test in claim.tests):
-        ours += " (the threshold is ours)"
+        ours += OURS
     says = {"verdict": alone if seeds >= SEEDS else "undecided", "alone": alone, "seeds": seeds, "p_holm": p_holm}
     return {"id": claim.id, "claim": claim.text, "paper": paper, "ours": ours, **says, "parts": parts}
 

@@ -171,12 +171,20 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
     assert re.findall(r"six notebooks, which took (\d+) minutes", README) == [minutes]
     here, there, lm = (parts(COMMITTED[run]) for run in ("synthetic corpus", "Perspectrum", "Perspectrum, SmolLM2"))
     keeps = [f"{100 * share:.0f}" for share in here["C4"]]
-    said = re.findall(r"keeps (\d+) % of its .*? (\d+) % of its .*? fans out (\d+) times faster\.", PROSE)
+    said = re.findall(r"keeps (\d+) % of its .*? (\d+) % of its .*? fans out (\d+) times faster \(", PROSE)
     assert said == [(*keeps, f"{here['C9'][0]:.0f}")]
     said = re.findall(r"keeps (\d+) % of the .* (\d+) % of the .* (\d+) times as .* (\d+) times as fast as Smol", PROSE)
     assert said == [tuple(f"{x:.0f}" for x in (*(100 * share for share in there["C4"]), *there["C9"], *lm["C9"]))]
-    said = re.findall(r"multiplies recall by ([\d.]+) and ([\d.]+) .*SmolLM2: ([\d.]+)", PROSE)
-    assert said == [(f"{here['C5 alone'][0]:.1f}", f"{there['C5 alone'][0]:.1f}", f"{lm['C5 alone'][0]:.2f}")]
+    said = re.findall(r"multiplies recall by ([\d.]+) and ([\d.]+) .*?SmolLM2: ([\d.]+) and ([\d.]+)", PROSE)
+    multiples = [parts(COMMITTED[run])["C5 alone"][0] for run in COMMITTED if run != "Polyvore subset"]
+    assert said == [tuple(f"{x:.{1 if i < 2 else 2}f}" for i, x in enumerate(multiples))]
+    worse = [parts(COMMITTED["Perspectrum"])[f"{claim} alone"][0] for claim in ("C2", "N4")]
+    said = re.findall(r"worse than one \((-[\d.]+) points\), and so is the tuned small policy \((-[\d.]+)\)", PROSE)
+    assert said == [tuple(f"{100 * x:.1f}" for x in worse)]
+    seconds = next(row for row in verdicts.read(folder) if row["id"] == "C9")["parts"]
+    assert re.findall(r"\((\d+) from text\)", PROSE) == [f"{p['mean']:.0f}" for p in seconds if "text" in p["ours"]]
+    latency = paths.notebook("06_latency_study").read_text(encoding="utf-8")
+    assert re.findall(r"batch of 64 the gain is ([\d.]+) \[", latency) == [f"{here['C9'][0]:.1f}"]
     for stage in ("04_diffusion_training", "05_evaluation"):
         said = re.findall(r"keeps (\d+) % of .* and (\d+) % of", paths.notebook(stage).read_text(encoding="utf-8"))
         assert said == [tuple(keeps)]
