@@ -43,7 +43,8 @@ RESULT_PANELS = {"oar": ("quality", "alignment", "diversity"), "wscr": ("recall"
 def _dots(ax: Axes, rows: pd.DataFrame, by_itself: pd.DataFrame, names: list[str]) -> None:
     """One panel of `results`: a dot with its interval per method, a pale one below it where the query's own list takes
     no part, and a line where the plain query stands."""
-    own, pale = {"markersize": 5, "capsize": 2}, {"markersize": 3, "elinewidth": 0.8, "alpha": 0.6}
+    own: dict[str, Any] = {"markersize": 5, "capsize": 2}
+    pale: dict[str, Any] = {"markersize": 3, "elinewidth": 0.8, "alpha": 0.6}
     for shown, down, look in ((rows, 0.0, own), (by_itself, 0.35, pale)):
         for method, r in shown.iterrows():
             look |= {"color": COLOURS[method], "marker": MARKERS[method], "linestyle": "none"}

@@ -232,20 +232,33 @@ def test_results_puts_every_score_where_it_belongs():
         "WSCR: hit",
         "WSCR: Vendi",
     ]
-    assert [t.get_text() for t in panels["WSCR: recall"].get_yticklabels()] == looks.ROWS
+    shown = [method for method in looks.ROWS if method != claims.PRINTED]
+    assert [t.get_text() for t in panels["WSCR: recall"].get_yticklabels()] == shown
     drawn = {}
     for container in panels["WSCR: hit"].containers:
         line = container.lines[0]
         y = int(line.get_ydata()[0])
-        drawn[looks.ROWS[y]] = line.get_xdata()[0]
+        drawn[shown[y]] = line.get_xdata()[0]
         assert colours.same_color(line.get_color(), looks.COLOURS[looks.ROWS[y]])
         interval = container.lines[2][0].get_segments()[0][:, 0]
         assert interval == pytest.approx([line.get_xdata()[0] - 2, line.get_xdata()[0] + 2])
     hit = frame[frame.metric == "hit"].set_index("method")["mean"]
-    assert drawn == hit.to_dict()
+    assert drawn == hit.drop(claims.PRINTED).to_dict()
     plain = [line.get_xdata()[0] for line in panels["WSCR: hit"].lines if line.get_linestyle() == "--"]
     assert plain == [hit["No fan-out"]]
     assert sorted(looks.ROWS) == sorted(claims.METHODS)
+
+
+def test_results_show_pale_what_a_method_finds_by_itself():
+    frame = tables()["metrics.csv"]
+    own = frame.loc[(frame.method == claims.FOLM) & (frame.metric == "recall")]
+    alone = own.assign(metric="recall" + claims.WITHOUT, mean=7.0, low=6.0, high=9.0)
+    figure = drawing.FIGURES["results"].function(pd.concat([frame, alone]))
+    (panel,) = [ax for ax in figure.axes if ax.get_title() == "WSCR: recall"]
+    pale = [bars.lines[0] for bars in panel.containers if bars.lines[0].get_alpha()]
+    assert [line.get_xdata()[0] for line in pale] == [7.0]
+    row = [label.get_text() for label in panel.get_yticklabels()].index(claims.FOLM)
+    assert row < pale[0].get_ydata()[0] < row + 0.5
 
 
 def test_claims_show_what_decides_them_with_its_verdict_and_the_papers_numbers():
