@@ -20,13 +20,13 @@ autodoc_mock_imports = ["fastapi", "uvicorn"]  # which cannot be imported as aut
 default_role = "code"
 html_theme = "sphinx_book_theme"
 html_title = project
-html_sidebars = {"**": ["sbt-sidebar-nav.html"]}
+html_sidebars = {"**": ["search-button-field.html", "sbt-sidebar-nav.html"]}
 html_theme_options = {
     "show_navbar_depth": 1,
     "use_download_button": False,
     "home_page_in_toc": True,
     "navbar_persistent": [],
-    "article_header_start": ["toggle-primary-sidebar.html", "search-button.html"],
+    "article_header_start": ["toggle-primary-sidebar.html"],
 }
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system
 html_static_path = ["static"]
