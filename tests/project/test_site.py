@@ -139,7 +139,8 @@ CHECK = """<script src="AXE"></script><script>
 addEventListener("load", () => {
   Object.assign(document.documentElement.dataset, {theme: "LOOK", mode: "LOOK"});
   const cut = document.documentElement.scrollWidth > innerWidth;
-  const inside = (box) => box.width > 0 && box.left >= 0 && box.top >= 0 && box.right <= innerWidth && box.bottom <= 900;
+  const inside = ({width, left, top, right, bottom}) =>
+    width > 0 && left >= 0 && top >= 0 && right <= innerWidth && bottom <= 900;
   const shown = (what) => [...document.querySelectorAll(what)].filter((x) => inside(x.getBoundingClientRect())).length;
   const screen = [shown(".search-button, .search-button-field"), shown(".primary-toggle"), shown("h1, p strong") > 1];
   axe.run({runOnly: ["wcag2a", "wcag2aa"]}).then(({violations, passes}) => {
@@ -165,7 +166,9 @@ def test_a_browser_and_a_checker_of_accessibility_report_no_fault(site, width, l
     axe = Path(importlib.util.find_spec("axe_core_python").origin).with_name("axe.min.js").as_uri()
     for name in NAMED:
         page = html / f"{name}.checked.html"
-        page.write_text((html / f"{name}.html").read_text().replace("</body>", CHECK.replace("AXE", axe).replace("LOOK", look)))
+        page.write_text(
+            (html / f"{name}.html").read_text().replace("</body>", CHECK.replace("AXE", axe).replace("LOOK", look))
+        )
         call = [BROWSER, "--headless", "--no-sandbox", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"]
         call += [f"--window-size={width},900", "--virtual-time-budget=30000", "--dump-dom", page.as_uri()]
         try:

