@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
-import pandas as pd
 import PIL.Image
 import seaborn as sns
 from IPython.display import Image
 from matplotlib.figure import Figure
 
 from r4t_utils.evaluation import example_figures, figures, training_figures, verdicts
+from r4t_utils.machine.checks import read_table
 
 STYLE = {
     **sns.axes_style("whitegrid"),
@@ -93,7 +93,7 @@ def _png(figure: Figure) -> bytes:
 
 def _read(path: Path) -> object:
     """A table, or the verdicts of a folder of results."""
-    return pd.read_csv(path) if path.suffix == ".csv" else verdicts.read(path.parent)
+    return read_table(path) if path.suffix == ".csv" else verdicts.read(path.parent)
 
 
 def draw(name: str, folder: str | Path) -> Drawn:
@@ -106,13 +106,15 @@ def draw(name: str, folder: str | Path) -> Drawn:
     entry, folder = FIGURES[name], Path(folder)
     if missing := [file for file in entry.files if not (folder / file).is_file()]:
         raise ValueError(f"figure {name!r} needs {', '.join(missing)} in {folder}; run its stage first.")
+    given, where = [_read(folder / file) for file in entry.files], f"{', '.join(entry.files)} in {folder}"
     with matplotlib.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
         try:
-            png = _png(entry.function(*(_read(folder / file) for file in entry.files)))
+            png = _png(entry.function(*given))
         except (KeyError, AttributeError) as error:  # how pandas says that a column is missing
             field = str(error).rsplit("attribute", 1)[-1].strip(" '\"")
-            where = f"{', '.join(entry.files)} in {folder}"
             raise ValueError(f"figure {name!r}: no field {field!r} in {where}; run its stage again.") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"figure {name!r}: {where} cannot be drawn ({error}); run its stage again.") from error
     target = folder / "figures" / f"{name}.png"
     target.parent.mkdir(exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}.partial")

@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, files
 from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from safetensors.numpy import load_file
 
 from r4t_utils.settings import fault
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LFS_POINTER = b"version https://git-lfs"
 
@@ -120,6 +123,22 @@ def read_fields(path: Path, kind: Any) -> Any:
     except ValidationError as error:
         raise damaged(path, f"is not of this version ({'; '.join(map(fault, error.errors()))})") from None
     return values
+
+
+def read_table(path: Path, *columns: str) -> "pd.DataFrame":
+    """A CSV file as a table. Raises ValueError, which names the column, for one of these that is missing, and for a
+    text where most lines have a number."""
+    import pandas as pd  # which takes its time, and most callers of this file read no table
+
+    table = read(path, pd.read_csv)
+    if missing := [name for name in columns if name not in table]:
+        raise damaged(path, f"has no column {missing[0]!r}")
+    for name in table.select_dtypes(exclude="number"):
+        filled = table[name].dropna()
+        odd = filled[pd.isna(pd.to_numeric(filled, errors="coerce"))].tolist()  # pyright: ignore
+        if 0 < len(odd) < len(filled) / 2:
+            raise damaged(path, f"has {name}={odd[0]!r}, where other lines have a number")
+    return table
 
 
 def read_tensors(

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from r4t_utils.machine.checks import read_table
 from r4t_utils.run import paths, recorded
 
 MEASURES = {  # of ablations.csv, all times 100
@@ -76,7 +77,7 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     if not (folder / "ablations").is_dir():
         return ["Not recorded here: `make ablations` trains the policies, and `make record` puts them here."]
     seeds, folder, place = recorded.ablations_manifest(folder)["seeds"], folder / "ablations", place / "ablations"
-    curves = pd.read_csv(folder / "ablations.csv")
+    curves = read_table(folder / "ablations.csv", "variant", "step", "seed", *(set(MEASURES) - {"reward"}))
     last = curves.loc[curves["step"] == curves.groupby("variant")["step"].transform("max")]
     start = curves.loc[curves["step"] == 0].groupby("seed", as_index=False).head(1).assign(variant=UNTUNED)
     ends = pd.concat([start, last])
@@ -87,7 +88,7 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     lines += [told, "", *_measures(means, FIRST, _above_default(folder)), ""]
     lines += ["<details><summary>All that was measured of them, and what they say</summary>", ""]
     lines += _measures(means, MEASURES, {})
-    said = pd.read_csv(folder / "ablations_said.csv")
+    said = read_table(folder / "ablations_said.csv", "variant", "asked", "fanout")
     lines += ["", f"To “{said['asked'].iloc[0]}”, seed {seeds[0]}:", ""]
     lines += [f"- *{name}*: {text.replace(' | ', '; ')}" for name, text in zip(said["variant"], said["fanout"])]
     lines += ["", "</details>"]
@@ -102,9 +103,7 @@ def _measures(means: Mapping[str, Mapping], keys: Iterable[str], above: Mapping[
 
 def _above_default(folder: Path) -> dict[tuple[str, str], str]:
     """{(variant, measure): how far it lies above the default reward}, as an interval."""
-    import pandas as pd
-
-    rows = pd.read_csv(folder / "ablations_gained.csv").to_dict("records")
+    rows = read_table(folder / "ablations_gained.csv", "variant", "measure", "mean", "low", "high").to_dict("records")
     return {(row["variant"], row["measure"]): " ({mean:+.1f} [{low:+.1f}, {high:+.1f}])".format(**row) for row in rows}
 
 
@@ -127,9 +126,7 @@ def trial(folder: Path, place: Path, name: str) -> list[str]:
     lines, file = [_picture(trials, name)], trials / f"{name}_differences.csv"
     if not file.is_file():
         return lines
-    import pandas as pd
-
-    found = pd.read_csv(file)
+    found = read_table(file, "what", "way", "mean", "low", "high")
     found["cell"] = ["{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format(**row) for row in found.to_dict("records")]
     rows = ([str(what), *each["cell"]] for what, each in found.groupby("what", sort=False))
     return [*lines, "", *table(["quality that is gained by", *dict.fromkeys(found["way"])], rows)]

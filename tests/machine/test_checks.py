@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from r4t_utils.machine.checks import read, read_json, read_tensors, whole
+from r4t_utils.machine.checks import read, read_json, read_table, read_tensors, whole
 from r4t_utils.settings import Count, Section
 
 SHAPES = {"a": (2, 3), "b": (4,)}
@@ -95,3 +95,13 @@ def test_a_missing_file_a_folder_and_a_pointer_are_told_apart(tmp_path):
     (tmp_path / "x").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
     with pytest.raises(ValueError, match="x is a Git LFS pointer, .*`git lfs pull`$"):
         read(tmp_path / "x", str)
+
+
+def test_a_table_that_lacks_a_column_or_has_a_text_among_numbers_is_named(tmp_path):
+    (tmp_path / "t.csv").write_text("method,mean,paper\nA,1.5,\nB,2,3\n90,4,\n")
+    assert read_table(tmp_path / "t.csv", "method", "mean")["mean"].tolist() == [1.5, 2, 4]
+    with pytest.raises(ValueError, match="t.csv has no column 'low'; copy the folder anew, or make it again"):
+        read_table(tmp_path / "t.csv", "mean", "low")
+    (tmp_path / "t.csv").write_text("method,mean\nA,1.5\nB,two\nC,4\n")
+    with pytest.raises(ValueError, match="t.csv has mean='two', where other lines have a number"):
+        read_table(tmp_path / "t.csv")
