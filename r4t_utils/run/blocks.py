@@ -9,8 +9,8 @@ import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from r4t_utils.machine.checks import read_table
@@ -108,16 +108,17 @@ def _above_default(folder: Path) -> dict[tuple[str, str], str]:
 
 
 def code(folder: Path, place: Path, name: str) -> list[str]:
-    """A function of the package, such as r4t_utils.policy.rewards.vendi, without its docstring, and where it stands."""
-    module, _, function = name.rpartition(".")
-    lines, _ = inspect.getsourcelines(getattr(import_module(module), function))
+    """A function of the package, such as r4t_utils.policy.rewards.vendi, or a method of a class, without its docstring,
+    and where it stands."""
+    found = resolve_name(name)
+    lines, _ = inspect.getsourcelines(found)
     source = textwrap.dedent("".join(lines)).rstrip()
     first, *rest = ast.parse(source).body[0].body  # pyright: ignore[reportAttributeAccessIssue]
     shown, said = source.splitlines(), isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
     if said and rest:
         del shown[first.lineno - 1 : first.end_lineno]
-    file = Path(*module.split(".")).with_suffix(".py").as_posix()
-    return ["```python", *shown, "```", f"`{function}` stands in [{file}](../{file})."]
+    file = Path(*found.__module__.split(".")).with_suffix(".py").as_posix()
+    return ["```python", *shown, "```", f"`{found.__qualname__}` stands in [{file}](../{file})."]
 
 
 def trial(folder: Path, place: Path, name: str) -> list[str]:

@@ -17,6 +17,13 @@ def test_code_is_that_of_the_package_without_its_docstring_and_linked():
     assert said == "`align` stands in [r4t_utils/policy/rewards.py](../r4t_utils/policy/rewards.py)."
 
 
+def test_code_of_a_method_names_its_class():
+    source = "<!-- code r4t_utils.diffusion.schedule.TangentSchedule.weight -->\n<!-- end code -->"
+    _, _, first, _, _, said, _ = blocks.filled(source, Path("none")).splitlines()
+    assert first == "def weight(self, sigma: Tensor) -> Tensor:"
+    assert said.startswith("`TangentSchedule.weight` stands in [r4t_utils/diffusion/schedule.py]")
+
+
 def test_a_mark_without_an_argument_and_text_around_it_stay():
     text = "Over seeds:\n<!-- note -->\nold\n<!-- end note -->\nSo it is."
     assert blocks.between(text, "note", lambda given: f"new{given}") == text.replace("old", "new")
