@@ -94,7 +94,7 @@ def test_there_are_exactly_the_six():
 
 def test_what_notebooks_tell_of_recorded_results_is_what_is_recorded():
     told = [source(c) for path in FOUND for c in notebooks.read(path).cells if c["cell_type"] == "markdown"]
-    badges_and_costs, others = 2 * len(STAGES), 15  # seeds, ablations, three trials, ten functions
+    badges_and_costs, others = 2 * len(STAGES), 18  # seeds, ablations, three trials, 13 functions
     assert sum(text.count("<!-- end ") for text in told) == badges_and_costs + others
     assert [blocks.filled(text, paths.ROOT / "results/cpu/sample") for text in told] == told
 
