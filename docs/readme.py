@@ -9,7 +9,7 @@ import nbformat
 
 from r4t_utils.evaluation import verdicts
 from r4t_utils.evaluation.claims import CLAIMS
-from r4t_utils.run import blocks, paths, recorded
+from r4t_utils.run import blocks, paths, profiles, recorded
 from r4t_utils.run.files import write_text
 from r4t_utils.run.stage import STAGES
 
@@ -17,7 +17,8 @@ from r4t_utils.run.stage import STAGES
 RUNS = {
     "synthetic corpus": ("cpu", "sample"),
     "Perspectrum": ("cpu", "perspectrum"),
-    "Perspectrum, SmolLM2": ("lm", "perspectrum"),
+    "Perspectrum, Gemma": ("lm", "perspectrum"),
+    "Perspectrum, SmolLM2": ("lm", "perspectrum-smollm2"),
     "Polyvore subset": ("cpu", "polyvore-subset"),
     "Polyvore, SmolLM2": ("lm", "polyvore-subset"),
 }
@@ -86,16 +87,26 @@ def runs_block(runs: Mapping[str, Path]) -> str:
         seeds, given = facts.get("seeds", {}), "" if facts["profile"] == "cpu" else f" PROFILE={facts['profile']}"
         if facts["dataset"] != "sample":
             given += f" DATASET={facts['dataset']} DATA_DIR=..."
+        given += _changed(facts)
         command = f'make seeds{given} SEEDS="{" ".join(seeds)}"' if seeds else f"make reproduce{given}"
         machine, commits = _machine(stages[0]), sorted({_short(stage["commit"]) for stage in stages})
         minutes = sum(stage["seconds"] for stage in stages) / 60
-        place = f"results/{facts['profile']}/{facts['label']}"
+        place = f"results/{folder.parent.name}/{folder.name}"
         which = f"[{heading}]({place})", f"`{command}`", str(len(seeds) or 1)
         rows.append([*which, machine, ", ".join(commits), f"{minutes:.1f}"])
         if (folder / "ablations").is_dir():
             which = f"[{heading}, C7 and C8]({place}/ablations)"
             rows.append(_ablations_row(recorded.ablations_manifest(folder), which, given))
     return "\n".join(blocks.table(["results", "command", "seeds", "machine", "commit", "minutes per seed"], rows))
+
+
+def _changed(facts: Mapping) -> str:
+    """What SET has to say today for the settings that a run had: profiles change, and so did some after it."""
+    now, was = profiles.load(facts["profile"]).model_dump(mode="json"), {}
+    for stage in facts["stages"].values():
+        for section, values in stage["settings"].items():
+            was |= {f"{section}.{key}": value for key, value in values.items() if now[section].get(key, value) != value}
+    return f' SET="{" ".join(f"{name}={value}" for name, value in sorted(was.items()))}"' if was else ""
 
 
 def _ablations_row(facts: Mapping, where: str, given: str) -> list[str]:

