@@ -17,7 +17,7 @@ from r4t_utils.evaluation.judges import judge, quality
 from r4t_utils.evaluation.methods import Search
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.synthesis import Pairs, synthesise
-from r4t_utils.run import manifest, paths, profiles
+from r4t_utils.run import blocks, manifest, paths, profiles
 from r4t_utils.space.database import Database
 from r4t_utils.space.encoder import SentenceEncoder
 
@@ -115,9 +115,8 @@ def record(name: str, each: Mapping[str, Scores]) -> None:
 
 def print_table(rows: list[dict]) -> None:
     """The rows as the log has tables."""
-    print(f"| {' | '.join(rows[0])} |\n{'|---' * len(rows[0])}|")
-    for row in rows:
-        print(f"| {' | '.join(f'{x:.3f}' if isinstance(x, float) else str(x) for x in row.values())} |")
+    cells = ([f"{x:.3f}" if isinstance(x, float) else str(x) for x in row.values()] for row in rows)
+    print("\n".join(blocks.table([*rows[0]], cells)))
 
 
 def keep(name: str, rows: list[dict]) -> None:

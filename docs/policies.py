@@ -23,10 +23,9 @@ def rows_of(runs: list[Path]) -> list[dict]:
         raise ValueError(f"{len(runs)} runs cannot be put side by side; name two")
     helds = [HeldOut(run, "02_rl_fanout") for run in runs]
     names, groups = [held.settings.folm.policy for held in helds], helds[0].rows["group"].to_numpy()
-    if helds[0].queries != helds[1].queries or len(set(names)) < 2:
-        raise ValueError(
-            f"{runs[0]} and {runs[1]} are of {' and '.join(names)}; name runs of two policies on the same data"
-        )
+    if helds[0].queries != helds[1].queries or helds[0].seed != helds[1].seed or len(set(names)) < 2:
+        remedy = "name runs of two policies on the same data, of one seed"
+        raise ValueError(f"{runs[0]} and {runs[1]} are of {' and '.join(names)}; {remedy}")
     rows = []
     for policy, folder in POLICIES.items():
         found = [drawn(held, folder) for held in helds]

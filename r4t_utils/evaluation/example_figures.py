@@ -60,7 +60,7 @@ def hero(frame: pd.DataFrame) -> Figure:
     shown = frame.loc[(frame.rule == "median") & (frame.view == "sub-queries")].fillna("")
     k = shown["rank"].max()
     figure, ax = _canvas(0.51 + 0.21 * k)  # low, so that the README's first screen holds it
-    asked = shown["query"].iloc[0]
+    asked = _drawable(shown["query"].iloc[0])
     ax.text(0.1, 0.16, f"“{asked}”", fontsize=min(11, 700 / len(asked)), fontweight="bold", va="center")
     for x, method, heading in ((0.1, ZERO_SHOT, "before tuning"), (3.6, FOLM, "after tuning")):
         ax.text(x, 0.38, heading, fontsize=8, fontweight="bold", va="center", color="0.35")
@@ -131,7 +131,7 @@ def group(frame: pd.DataFrame) -> Figure:
     right.axis("off")
     for i, said in enumerate(rows.sub_queries):
         right.text(0, i, _lines(str(said), 105, 4), fontsize=6, va="center")
-    figure.suptitle(f"“{rows['query'].iloc[0]}”", fontsize=9, fontweight="bold")
+    figure.suptitle(f"“{_drawable(rows['query'].iloc[0])}”", fontsize=9, fontweight="bold")
     return figure
 
 

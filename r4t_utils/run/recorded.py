@@ -18,13 +18,13 @@ class _Hardware(BaseModel):
 class _Stage(BaseModel):
     seconds: float
     peak_memory_mb: float
+    settings: dict[str, dict]
     commit: str | None
     hardware: _Hardware
 
 
 class _Run(BaseModel):
     profile: str
-    label: str
     dataset: str
     stages: dict[str, _Stage]
     seeds: dict[str, dict] = {}

@@ -1,7 +1,8 @@
 """The parameters of a run, checked before anything else happens, and its folders.
 
 artifacts/<profile>/<label>/seed-<s>/ (ignored by git) holds the stages, results/ and notebooks/ of one run;
-artifacts/<profile>/<label>/seeds/ what several of them say together; results/<profile>/<label>/ what was recorded.
+artifacts/<profile>/<label>/seeds/ what several of them say together; results/<profile>/<label>[-<policy>]/ what was
+recorded.
 `label`: "sample", "polyvore-subset", ...
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r4t_utils.data import sources
+from r4t_utils.policy.pretrained import SHIPPED
 from r4t_utils.run import paths, profiles
 from r4t_utils.settings import Settings, SettingsError
 
@@ -73,8 +75,11 @@ class Run:
 
     @property
     def recorded(self) -> Path:
-        """Where the results of such a run are recorded for readers."""
-        return paths.results() / self.profile / self.label
+        """Where the results of such a run are recorded for readers; of a shipped policy that is not the profile's own,
+        beside those of the profile."""
+        policy = self.settings.folm.policy
+        other = policy in SHIPPED and policy != profiles.load(self.profile).folm.policy
+        return paths.results() / self.profile / (f"{self.label}-{policy}" if other else self.label)
 
     def folder(self, stage: str) -> Path:
         """Where a finished stage is."""

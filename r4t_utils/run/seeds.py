@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from r4t_utils.machine.checks import read_table
 from r4t_utils.run import command, files, manifest, paths, pipeline
 from r4t_utils.run.code import module_hash
 from r4t_utils.run.needs import require_writable
@@ -52,7 +51,7 @@ def gather(runs: Sequence[Run]) -> list[dict]:
     made = {str(run.seed): _states(run) for run in runs}
     scores, timed = pd.concat([_scores(run) for run in runs], ignore_index=True), {}
     for run in runs:
-        timed[run.seed] = read_table(run.results / LATENCY)
+        timed[run.seed] = pd.read_csv(run.results / LATENCY)
     first, boot = runs[0], runs[0].settings.evaluation.bootstrap
     sizes = [size for size in first.settings.latency.batch_sizes if size <= BATCH] or first.settings.latency.batch_sizes
     table = verdicts.judged(scores, boot, 0, verdicts.measure_latency(timed, max(sizes), boot, 0))

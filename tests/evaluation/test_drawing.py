@@ -370,4 +370,8 @@ def test_a_rung_that_answers_few_queries_stands_on_the_one_below_it():
 
 
 def test_what_the_font_lacks_is_left_out():
-    assert example_figures._lines("tennis \N{TENNIS RACQUET AND BALL} dress – café", 40, 2) == "tennis dress – café"
+    said = "tennis \N{TENNIS RACQUET AND BALL} dress – café"
+    assert example_figures._lines(said, 40, 2) == "tennis dress – café"
+    hero = example_figures.hero(tables()["examples.csv"].assign(query=said))
+    group = example_figures.group(tables()["group.csv"].assign(query=said))
+    assert hero.axes[0].texts[0].get_text() == group.get_suptitle() == "“tennis dress – café”"

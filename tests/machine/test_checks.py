@@ -102,6 +102,8 @@ def test_a_table_that_lacks_a_column_or_has_a_text_among_numbers_is_named(tmp_pa
     assert read_table(tmp_path / "t.csv", "method", "mean")["mean"].tolist() == [1.5, 2, 4]
     with pytest.raises(ValueError, match="t.csv has no column 'low'; copy the folder anew, or make it again"):
         read_table(tmp_path / "t.csv", "mean", "low")
+    (tmp_path / "t.csv").write_text("title,mean\n1984,1\n2001,2\nBrazil,3\n")
+    assert read_table(tmp_path / "t.csv")["title"].tolist() == ["1984", "2001", "Brazil"]
     (tmp_path / "t.csv").write_text("method,mean\nA,1.5\nB,two\nC,4\n")
     with pytest.raises(ValueError, match="t.csv has mean='two', where other lines have a number"):
         read_table(tmp_path / "t.csv")

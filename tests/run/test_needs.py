@@ -59,10 +59,22 @@ def test_a_profile_for_a_gpu_says_that_none_is_there(monkeypatch):
 def test_a_gpu_with_too_little_memory_for_the_policy_is_said_before_anything_starts(monkeypatch):
     monkeypatch.setattr(needs, "device", lambda: "cuda")
     monkeypatch.setattr(needs, "gpu_memory", lambda: 16e9)
-    said = r"google/gemma-3-4b-it takes [\d.]+ GB in training, and the GPU has 16.0; .*folm.lora_rank=16"
-    with pytest.raises(ValueError, match=said):
-        needs.require_memory(Run.checked("paper"))
-    needs.require_memory(Run.checked("gpu"))  # LoRA on a smaller policy
+    for half, gigabytes in ((True, "128.9"), (False, "189.1")):  # with bfloat16 and without
+        monkeypatch.setattr(needs, "bf16", lambda half=half: half)
+        said = f"google/gemma-3-4b-it takes {gigabytes} GB in training, and the GPU has 16.0; .*folm.lora_rank=16"
+        with pytest.raises(ValueError, match=said):
+            needs.require_memory(Run.checked("paper"))
+        needs.require_memory(Run.checked("gpu"))  # LoRA on a smaller policy
+
+
+def test_a_policy_on_a_gpu_asks_for_less_of_the_machine(limits, monkeypatch):
+    limits[0].write_text("8000000000")
+    monkeypatch.setattr(needs, "gpu_memory", lambda: 16e9)
+    monkeypatch.setattr(needs, "device", lambda: "cuda")
+    needs.require_memory(Run.checked("lm"))
+    monkeypatch.setattr(needs, "device", lambda: "cpu")
+    with pytest.raises(ValueError, match="profile lm needs"):
+        needs.require_memory(Run.checked("lm"))
 
 
 def test_a_policy_that_is_not_there_is_said_before_anything_starts(quick, tmp_path, monkeypatch):
@@ -84,7 +96,9 @@ def test_a_notebook_that_is_opened_alone_says_it_too(quick, limits, monkeypatch,
     with pytest.raises(ValueError, match="folm.policy=/nowhere: no model is there"):
         stage.begin(FIRST, profile="smoke", dataset="sample", overrides="folm.policy=/nowhere")
     limits[0].write_text("4000000000")
-    with pytest.raises(ValueError, match="profile lm needs .* take a smaller profile \\(PROFILE=smoke\\), or give SET"):
+    with pytest.raises(
+        ValueError, match="profile lm needs .* take a smaller profile \\(PROFILE=smoke\\), or set a smaller"
+    ):
         stage.begin(FIRST, profile="lm", dataset="sample", overrides="rl.steps=3")
     stage.begin(FIRST, profile="gpu", dataset="sample")
     assert "profile gpu is for a GPU, and none is there" in capsys.readouterr().out
