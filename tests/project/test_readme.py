@@ -192,10 +192,13 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
     assert said == [(*keeps, f"{here['C9'][0]:.0f}")]
     said = re.findall(r"keeps (\d+) % of the .* (\d+) % of the .* (\d+) times as .* (\d+) times as fast as Smol", PROSE)
     assert said == [tuple(f"{x:.0f}" for x in (*(100 * share for share in there["C4"]), *there["C9"], *lm["C9"]))]
-    said = re.findall(r"multiplies recall by ([\d.]+) and ([\d.]+) .*?SmolLM2: ([\d.]+) and ([\d.]+)", PROSE)
-    runs = "synthetic corpus", "Perspectrum", "Perspectrum, SmolLM2", "Polyvore, SmolLM2"
-    multiples = [parts(COMMITTED[run])["C5 alone"][0] for run in runs]
-    assert said == [tuple(f"{x:.{1 if i < 2 else 2}f}" for i, x in enumerate(multiples))]
+    said = re.findall(r"multiplies recall by ([\d.]+) and ([\d.]+) .*?ones: ([\d.]+) to ([\d.]+)", PROSE)
+    small = [f"{parts(COMMITTED[run])['C5 alone'][0]:.1f}" for run in ("synthetic corpus", "Perspectrum")]
+    others = sorted(parts(run)["C5 alone"][0] for run in COMMITTED.values() if run.parent.name == "lm")
+    assert said == [(*small, f"{others[0]:.2f}", f"{others[-1]:.2f}")]
+    gemma = parts(COMMITTED["Perspectrum, Gemma"])
+    said = re.findall(r"Gemma's: ([\d.]+) of ([\d.]+) points stay", PROSE)
+    assert said == [tuple(f"{100 * gemma[name][0]:.1f}" for name in ("N4", "N4 alone"))]
     worse = [parts(COMMITTED["Perspectrum"])[f"{claim} alone"][0] for claim in ("C2", "N4")]
     said = re.findall(r"worse than one \((-[\d.]+) points\), and so is the tuned small policy \((-[\d.]+)\)", PROSE)
     assert said == [tuple(f"{100 * x:.1f}" for x in worse)]
@@ -209,12 +212,14 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
 
 
 def test_the_qualities_in_the_prose_are_those_of_the_record(as_recorded):
-    here, there, lm = (qualities(COMMITTED[x]) for x in ("synthetic corpus", "Perspectrum", "Perspectrum, SmolLM2"))
+    here, there = (qualities(COMMITTED[x]) for x in ("synthetic corpus", "Perspectrum"))
     printed, plain = ([run[row]["quality"] for run in (here, there)] for row in (PRINTED, NO_FANOUT))
     said = re.findall(r"a quality of (\d+) and (\d+), where the plain query has (\d+) and (\d+)", PROSE)
     assert said == [tuple(f"{x:.0f}" for x in (*printed, *plain))]
-    tuned, before = (lm[row]["quality_without_query"] for row in (FOLM, ZERO_SHOT))
-    assert re.findall(r"SmolLM2 gains (\d+) points", PROSE) == [f"{tuned - before:.0f}"]
+    for run, pattern in (("Gemma", r"Gemma gains (\d+) points"), ("SmolLM2", r"SmolLM2 gains (\d+),")):
+        lm = qualities(COMMITTED[f"Perspectrum, {run}"])
+        tuned, before = (lm[row]["quality_without_query"] for row in (FOLM, ZERO_SHOT))
+        assert re.findall(pattern, PROSE) == [f"{tuned - before:.0f}"]
 
 
 def parts(folder):
