@@ -113,16 +113,11 @@ def record(name: str, each: Mapping[str, Scores]) -> None:
     write_table(name, rows)
 
 
-def print_table(rows: list[dict]) -> None:
-    """The rows as the log has tables."""
+def keep(name: str, rows: list[dict]) -> None:
+    """Writes the rows, and prints them as the log has tables."""
+    write_table(name, rows)
     cells = ([f"{x:.3f}" if isinstance(x, float) else str(x) for x in row.values()] for row in rows)
     print("\n".join(blocks.table([*rows[0]], cells)))
-
-
-def keep(name: str, rows: list[dict]) -> None:
-    """Writes the rows and prints them."""
-    write_table(name, rows)
-    print_table(rows)
 
 
 def write_table(name: str, rows: list[dict]) -> None:

@@ -18,7 +18,7 @@ from r4t_utils.machine.device import fix_threads
 
 def rows_of(runs: list[Path]) -> list[dict]:
     """A row for each measure and policy: the mean of both runs, and by how much the second lies above the first, with
-    its interval over groups of queries. Raises ValueError for runs that did not ask the same queries."""
+    its interval over groups of queries. Raises ValueError for runs of other queries or seeds, or of one policy."""
     if len(runs) != 2:
         raise ValueError(f"{len(runs)} runs cannot be put side by side; name two")
     helds = [HeldOut(run, "02_rl_fanout") for run in runs]

@@ -42,12 +42,7 @@ STEPS = (
     ("index", DATABASE, TOP_100, "the 100 contents nearest to the query do not hold all of the best answer"),
     ("space", DATABASE, NAMED, "sub-queries that name what is wanted do not find all of it"),
     ("reward", NAMED, MAXIMISER, "the sets that the reward likes best are not the ones that are wanted"),
-    (
-        "reward among 100",
-        TOP_100,
-        MAXIMISER,
-        "the reward chooses worse among contents than the labels do",
-    ),
+    ("reward among 100", TOP_100, MAXIMISER, "the reward chooses worse among contents than the labels do"),
     ("language", MAXIMISER, TEXT, "no sub-queries in the policy's words that the search found reach the maximiser"),
     ("search", TEXT, BEST, "64 samples of the policy hold nothing as good as what a search in its words finds"),
     ("policy", BEST, POLICY, "one sample of the policy is worse than the best of 64 by reward"),

@@ -14,13 +14,13 @@ WORDS = "out of memory", "can't allocate memory", "not enough memory"  # of CUDA
 _open: dict[str, str] = {}  # {"stage": the one that this kernel is at}
 
 
-def remedy(stage: str, name: str, message: str) -> str:
+def remedy(stage: str, name: str, message: str, where: str = "by SET") -> str:
     """What to lower where an error of this name and message says that memory ran out, or that a kernel died, as it does
-    on a full machine; else ""."""
+    on a full machine; else "". `where`: by what means."""
     if name not in NAMES and not any(words in message for words in WORDS):
         return ""
     setting = LOWER.get(stage, "the sizes of the profile")
-    return f"if memory ran out: lower {setting} by SET; finished stages stay, and this one goes on where it can"
+    return f"if memory ran out: lower {setting} {where}; finished stages stay, and this one goes on where it can"
 
 
 def watch(stage: str) -> None:
@@ -34,5 +34,6 @@ def watch(stage: str) -> None:
 
 
 def _say(result) -> None:
-    if (error := result.error_in_exec) and (told := remedy(_open["stage"], type(error).__name__, str(error))):
-        print(told.replace("by SET", "in `overrides` above"))
+    error = result.error_in_exec
+    if error and (told := remedy(_open["stage"], type(error).__name__, str(error), "in `overrides` above")):
+        print(told)
