@@ -22,7 +22,7 @@ from r4t_utils.evaluation import drawing, intervals, ladder
 from r4t_utils.evaluation.claims import FOLM, MMR, NOISE
 from r4t_utils.machine.device import fix_threads
 from r4t_utils.retriever import FanoutRetriever
-from r4t_utils.run import paths, profiles
+from r4t_utils.run import blocks, paths, profiles
 
 PAPER = Sampling(**profiles.load("paper").diffusion.model_dump(include={*Sampling.model_fields}))
 STEPS: dict[Sampler, tuple[int, ...]] = {"ode": (4, 8, 16), "dpm": (1, 2, 3, 4, 6, 8, 16)}
@@ -109,7 +109,7 @@ def main(runs: list[Path]) -> None:
     paper = each[list(WAYS)[0]]
     heads = ("sampler", "evaluations", "merged", "alone", "above the paper's, alone", "distance", "different")
     heads += ("cosine of rows", "energy distance", "time")
-    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    rows = []
     for name, all_of in each.items():
         if "energy" not in all_of:  # nothing was generated
             continue
@@ -117,7 +117,8 @@ def main(runs: list[Path]) -> None:
         cells += [cell(all_of, "merged"), cell(all_of, "alone"), gain(all_of, paper, "alone")]
         cells += [f"{all_of[key].mean():.2f}" for key in ("distance", "different", "cosine of rows", "energy")]
         cells.append(f"{all_of['seconds'].mean() / paper['seconds'].mean():.3f}")
-        print(f"| {' | '.join(cells)} |")
+        rows.append(cells)
+    print(*blocks.table(heads, rows), sep="\n")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from r4t_utils.evaluation import drawing
 from r4t_utils.machine.device import device, fix_threads, side_by_side
 from r4t_utils.machine.progress import Bar
 from r4t_utils.policy.synthesis import Pairs
-from r4t_utils.run import paths
+from r4t_utils.run import blocks, paths
 from r4t_utils.settings import DiffusionSettings
 from r4t_utils.space.encoder import unit
 
@@ -198,7 +198,7 @@ def main(runs: list[Path]) -> None:
     drawing.draw("generalisation", paths.results() / "trials")
     heads = "row", "merged: alignment / recall = quality", "above noise", "above the student"
     heads += "alone", "above noise", "above the student", "distance", "different", "cosine of rows"
-    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    rows = []
     for name, scores in each.items():
         cells = [name]
         for way in held_out.WAYS:
@@ -206,7 +206,8 @@ def main(runs: list[Path]) -> None:
             cells += [held_out.cell(scores, way), *(held_out.gain(scores, other, way) for other in others)]
         shape = ("distance", "different", "cosine of rows")
         cells += [f"{scores[key].mean():.2f}" if key in scores else "" for key in shape]
-        print(f"| {' | '.join(cells)} |")
+        rows.append(cells)
+    print(*blocks.table(heads, rows), sep="\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from r4t_utils.evaluation.maximisers import Terms, contents, maximise
 from r4t_utils.machine.device import fix_threads
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.set_reward import SetReward
+from r4t_utils.run import blocks
 from r4t_utils.settings import Settings
 from r4t_utils.space.database import Database
 from r4t_utils.space.encoder import unit
@@ -84,12 +85,14 @@ def main(run: Path) -> None:
     rows |= {name: lambda terms=terms: best(terms, index.vectors) for name, terms in kinds.items()}
     rows["2:2.5:5.5, centred Vendi / k"] = lambda: best(kinds["2:2.5:5.5, Vendi / k"], centred)
     print(f"{len(held)} validation queries, one per group; spreads of ground, Vendi / k, align: {sd.round(3)}")
-    print("| maximiser of | alignment | subtopic recall | quality | above no fan-out |\n|---|---|---|---|---|")
+    lines = []
     for name, ids in rows.items():
         scores, value = scored(ids())
         gain = paired_difference(value, base, 2000, 0, groups)
         means = [100 * float(x.mean()) for x in (scores["alignment"], scores["diversity"], value)]
-        print(f"| {name} | {' | '.join(f'{x:.1f}' for x in means)} | {gain.hundredths} |")
+        lines.append([name, *(f"{x:.1f}" for x in means), gain.hundredths])
+    heads = "maximiser of", "alignment", "subtopic recall", "quality", "above no fan-out"
+    print(*blocks.table(heads, lines), sep="\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from r4t_utils.run.blocks import between
+from r4t_utils.run import blocks
 from r4t_utils.run.files import write_text
 from r4t_utils.space.encoder import unit
 from r4t_utils.space.index import Approximate, Index
@@ -66,7 +66,6 @@ def measured(n: int) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Markdown."""
-    lines = [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
     form = {
         "recall@10": "{:.3f}",
         "contents": "{:,}",
@@ -74,9 +73,8 @@ def table(rows: list[dict]) -> str:
         "one query, ms": "{:.2f}",
         "of 50 together, ms": "{:.2f}",
     }
-    for row in rows:
-        lines.append(f"| {' | '.join(form.get(key, '{:,.1f}').format(value) for key, value in row.items())} |")
-    return "\n".join(lines)
+    cells = ([form.get(key, "{:,.1f}").format(value) for key, value in row.items()] for row in rows)
+    return "\n".join(blocks.table([*rows[0]], cells))
 
 
 def extrapolated(rows: list[dict]) -> str:
@@ -104,7 +102,7 @@ def main() -> None:
     rows = [row for n in SIZES for row in measured(n)]
     text = DOCUMENT.read_text(encoding="utf-8")
     for name, block in (("measured", table(rows)), ("extrapolated", extrapolated(rows))):
-        text = between(text, name, lambda _, block=block: block)
+        text = blocks.between(text, name, lambda _, block=block: block)
     write_text(DOCUMENT, text)
 
 

@@ -22,7 +22,7 @@ from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import Fanout
 from r4t_utils.policy.set_reward import SetReward
 from r4t_utils.policy.synthesis import Pairs
-from r4t_utils.run import paths
+from r4t_utils.run import blocks, paths
 
 DRAWS = 2  # fan-outs of a training query that are targets
 OWN, PAPERS = "taught R4T's sub-queries", "taught the contents that those find (the paper)"
@@ -143,12 +143,13 @@ def main(runs: list[Path]) -> None:
     held_out.write_table("students_differences", gained)
     drawing.draw("students", paths.results() / "trials")
     heads = "row", "merged: alignment / recall = quality", "above noise", "alone", "above noise"
-    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    rows = []
     for row, scores in each.items():
         cells = [row]
         for way in held_out.WAYS:
             cells += [held_out.cell(scores, way), held_out.gain(scores, each["noise"], way)]
-        print(f"| {' | '.join(cells)} |")
+        rows.append(cells)
+    print(*blocks.table(heads, rows), sep="\n")
 
 
 if __name__ == "__main__":
