@@ -2,12 +2,14 @@
 
 Such a model knows English and cannot keep to a form, nor write a list: it soon says one line again and again. So each
 sub-query of a lesson is the first line of an answer of its own, which it begins after two worked examples, and the
-lesson puts k different ones into the form.
+lesson puts k different ones into the form. Lines that repeat the examples are left out: a lesson would teach them.
 """
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.prompts import INSTRUCTION, frame, matching_key
@@ -48,6 +50,7 @@ def lessons(
         said_of = policy.complete(prompts, TEMPERATURE, seed, label=f"its own words, {task}", first_line=True)
         for i, query in enumerate(asked):
             said = _different(said_of[i * lines : (i + 1) * lines])
+            said = [line for line in said if not echoes(line, task, query)]
             if len(said) >= k:
                 yield {"prompt": policy.prompt(task, query), "completion": frame(said[:k])}
 
@@ -64,6 +67,18 @@ def _conversation(policy: Folm, task: str, query: str) -> str:
     turns = [(ask.format(query=request), answer) for request, answer in EXAMPLES[task].items()]
     chat = [{"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn)]
     return policy.chat([*chat, {"role": "user", "content": ask.format(query=query)}])
+
+
+def echoes(line: str, task: str, query: str) -> bool:
+    """Whether most of a line's words, function words aside, are those of a task's worked examples and not the query's:
+    a small model that has nothing to say repeats what it was shown."""
+    said, shown = _words(line), _words(" ".join(text for turn in EXAMPLES[task].items() for text in turn))
+    return 2 * len(said & (shown - _words(query))) > len(said)
+
+
+def _words(text: str) -> set[str]:
+    """Without function words; one hotel and two hotels are one word."""
+    return {word.rstrip("s") for word in re.findall(r"\w+", text.casefold()) if word not in ENGLISH_STOP_WORDS}
 
 
 def _different(lines: list[str]) -> list[str]:

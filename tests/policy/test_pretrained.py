@@ -143,6 +143,31 @@ def test_too_few_sub_queries_are_no_lesson():
     assert not list(form.lessons(Talker("one\ntwo\nTwo"), tiny.QUERIES, number=4, lines=3, seed=0))
 
 
+@pytest.mark.parametrize(
+    "line, query, echo",
+    [
+        ("small hotels with a sea view", "chess must be at the Olympics", True),
+        ("A small hotel in the village", "chess must be at the Olympics", True),
+        ("small hotels with a sea view", "small hotels by the sea", False),  # it is what was asked for
+        ("vaccination for children", "vaccination must be made compulsory", False),
+        ("chess for small children", "chess must be at the Olympics", True),
+        ("chess clubs for small children", "chess must be at the Olympics", False),
+        ("of the", "chess must be at the Olympics", False),
+    ],
+)
+def test_a_line_mostly_of_the_examples_words_is_an_echo(line, query, echo):
+    assert form.echoes(line, "oar", query) is echo
+
+
+@pytest.mark.parametrize("task", ["oar", "wscr"])
+def test_the_worked_examples_are_their_own_echoes(task):
+    lines = [line for answer in form.EXAMPLES[task].values() for line in answer.splitlines()]
+    assert all(form.echoes(line, task, "chess") for line in lines)
+    talker = Talker("\n".join(lines[:3]) + "\nred hats\nblue coats\ngreen scarves")
+    lesson, *_ = form.lessons(talker, {task: ["chess"]}, number=1, lines=6, seed=0)
+    assert lesson["completion"] == prompts.frame(["red hats", "blue coats", "green scarves"])
+
+
 @pytest.mark.parametrize("task", ["oar", "wscr"])
 def test_the_worked_examples_are_lists_of_ten(task):
     for answer in form.EXAMPLES[task].values():
