@@ -1,10 +1,11 @@
-"""Draws the pipeline, alone and with each stage lit, the reward, the denoiser and the badges.
+"""Draws the pipeline, alone and with each stage lit, the reward, the soft terms, the denoiser and the badges.
 
     python docs/pictures.py        # writes docs/pictures/*.svg
 
 Every picture brings its own light background, so that it can be read on a dark page.
 """
 
+import math
 from html import escape
 from pathlib import Path
 
@@ -97,6 +98,39 @@ def reward() -> str:
     return svg(770, 204, label, *parts)
 
 
+def soft_terms() -> str:
+    """The factor before the gradient of log pi that Eq. 7's two divergences add to the loss, over the ratio rho."""
+    label = "The factor 0.05 rho (1 + log rho) - 0.05 rises from -0.04 where rho is 0.5 to 0.06 where it is 1.5, and "
+    label += "is 0 where rho is 1, as it is where a batch is used once."
+    beta = 0.05
+
+    def at(rho: float, factor: float) -> tuple[float, float]:
+        return 385 + 440 * (rho - 1), 100 - 1100 * factor
+
+    curve = [at(rho / 100, beta * rho / 100 * (1 + math.log(rho / 100)) - beta) for rho in range(50, 151)]
+    (left, zero), (right, _), (once, _) = at(0.5, 0), at(1.5, 0), at(1, 0)
+    low, high = at(0.8, 0)[0], at(1.2, 0)[0]
+    parts = [
+        f'<rect x="{low:g}" y="30" width="{high - low:g}" height="124" fill="#e4edf5"/>',
+        line(left, zero, right, zero),
+        f'<path d="M{" L".join(f"{x:.1f} {y:.1f}" for x, y in curve)}" fill="none" stroke="{BLUE}" stroke-width="2"/>',
+        dot(once, zero, ORANGE),
+        text(once, 22, "1 − ε to 1 + ε: where the first term still earns", 10, PALE),
+        text(once + 62, 122, "ρ = 1: batch used once", 10, ORANGE),
+        text(left + 70, 72, "the step raises π", 10, PALE),
+        text(right - 50, 140, "the step lowers π", 10, PALE),
+        *(text(at(rho, 0)[0], 170, f"{rho:g}", 10, PALE) for rho in (0.5, 0.8, 1, 1.2, 1.5)),
+        text(once, 188, "ρ = π / π_old of a token", 11),
+        *(
+            text(left - 22, at(1, f)[1] + 4, said, 10, PALE)
+            for f, said in ((-0.04, "−0.04"), (0, "0"), (0.04, "+0.04"))
+        ),
+        text(70, 96, "β₁ρ(1 + log ρ) − β₂", 11),
+        text(70, 112, "β₁ = β₂ = 0.05", 10, PALE),
+    ]
+    return svg(770, 198, label, *parts)
+
+
 def denoiser() -> str:
     """The denoiser, from a noisy set to a clean one, and one of its blocks."""
     label = "A noisy set of L rows goes through a linear layer, blocks of self-attention over the rows, "
@@ -140,7 +174,14 @@ def drawn() -> dict[str, str]:
     """{name of the file: the picture}."""
     stages = {stage: pipeline(i) for i, stage in enumerate(STAGES)}
     badges = {host.lower(): badge(host) for host in ("Colab", "Kaggle")}
-    found = {"pipeline": pipeline(), "reward": reward(), "denoiser": denoiser(), **stages, **badges}
+    found = {
+        "pipeline": pipeline(),
+        "reward": reward(),
+        "soft_terms": soft_terms(),
+        "denoiser": denoiser(),
+        **stages,
+        **badges,
+    }
     return {f"{name}.svg": picture for name, picture in found.items()}
 
 

@@ -95,10 +95,13 @@ def set_up(stage: str, **parameters) -> None:
         os.environ.setdefault("R4T_ARTIFACTS", f"{KEEPING[name]}/r4t-artifacts")
     print("artifacts are kept in", os.environ.get("R4T_ARTIFACTS", "this session alone; mount Drive to keep them"))
     os.chdir(ROOT / "notebooks")
+    from r4t_utils.machine.device import device
     from r4t_utils.run import pipeline
     from r4t_utils.run.run import Run
     from r4t_utils.run.stage import STAGES
 
+    if device() == "cpu":
+        print("no GPU is seen: choose a runtime with one in the host's menu, or wait as long as two CPU cores take")
     run = Run.checked(**parameters)
     install_policy(run.settings.folm.policy)
     before = tuple(list(STAGES)[: list(STAGES).index(stage)])

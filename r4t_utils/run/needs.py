@@ -16,7 +16,12 @@ from r4t_utils.settings import Settings, SettingsError
 # What a run of a profile needs: its measured peak, on any data, lies below. Those for a GPU need the GPU's instead.
 MEMORY_GB = {"smoke": 3, "cpu": 4.5, "lm": 11}
 FOR_GPU = "gpu", "paper"
-MOVE_THE_PEAK = (*LOWER.values(), "folm.", "corpus.")  # settings, or sections of them
+MOVE_THE_PEAK = {
+    *LOWER.values(),
+    *("corpus.n_outfits", "corpus.n_oar_queries", "corpus.n_wscr_queries", "corpus.max_outfits", "encoder.d"),
+    *("folm.policy", "folm.lora_rank", "folm.hidden", "folm.layers", "folm.vocab_size", "folm.warmup_batch"),
+    *("folm.k", "folm.max_prompt_tokens", "folm.max_new_tokens", "diffusion.hidden", "diffusion.layers"),
+}
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 ADAM = 16  # bytes per trained weight: itself, its gradient and two moments in float32
 
@@ -81,7 +86,7 @@ def require_memory(run: Run) -> None:
             raise SettingsError(f"{name} takes {need:.1f} GB in training, and the GPU has {have:.1f}; {remedy}")
         return
     need, have = MEMORY_GB.get(run.profile, 0), memory() / 1e9
-    if have < need and not any(setting.startswith(MOVE_THE_PEAK) for setting in parse(run.overrides)):
+    if have < need and not MOVE_THE_PEAK & parse(run.overrides).keys():
         fitting = [f"PROFILE={profile}" for profile, its in MEMORY_GB.items() if its <= have]
         remedy = f"take a smaller profile ({', '.join(fitting)})" if fitting else "take a machine with more"
         remedy += ", or set a smaller rl.micro_batch"

@@ -3,12 +3,14 @@ log that their paragraph names."""
 
 import json
 import re
+import runpy
 
 import pandas as pd
 import pytest
 
-from r4t_utils.run import notebooks, paths
+from r4t_utils.run import needs, notebooks, paths, plan, profiles
 
+LATENCY = "06_latency_study.ipynb"
 NUMBER = r"[+-]?\d+\.\d+"
 INTERVAL = re.compile(rf"(?:(?P<mean>{NUMBER})x? )?\[(?P<low>{NUMBER}), (?P<high>{NUMBER})\]")
 TEXTS = {
@@ -99,3 +101,36 @@ def test_an_interval_that_nobody_recorded_is_seen(recorded):
     assert not known(INTERVAL.search("gains 3.3 [1.9, 4.5] alone"), recorded)
     assert not known(INTERVAL.search("gains 3.2 points [1.9, 98.1] alone"), recorded)
     assert INTERVAL.search("a range of [1e-4, 80]") is None
+
+
+def test_what_is_extrapolated_follows_from_what_was_measured():
+    scale = runpy.run_path(str(paths.ROOT / "docs" / "scale.py"))
+    measured, told = (table(TEXTS["scale.md"], name) for name in ("measured", "extrapolated"))
+    heads = ("exponent of one query", "one query, ms", "vectors and index, GB")
+    measured = [row | {"build, s": row["build, s"] or 0.05} for row in measured]  # 0.0 as it is printed
+    computed = table(f"<!-- again -->\n{scale['extrapolated'](measured)}\n<!-- end again -->", "again")
+    for now, said in zip(computed, told, strict=True):
+        assert now["index"] == said["index"]
+        assert [now[head] for head in heads] == pytest.approx([said[head] for head in heads], rel=0.02)
+    times = {row["index"]: row["one query, ms"] for row in measured}  # the last of each: the largest
+    said = re.findall(r"exact search takes (\d+) ms for a query .* a graph \(HNSW\) ([\d.]+) ms", TEXTS[LATENCY])
+    assert said == [(f"{times['exact']:.0f}", f"{times['hnsw']:.1f}")]
+
+
+def test_the_hours_on_a_host_are_those_of_the_plan():
+    settings = profiles.load("gpu")
+    policy, devices = needs.POLICIES[settings.folm.policy], (plan.DEVICES[name] for name in ("T4", "L4"))
+    hours = [sum(stage.seconds for stage in plan.planned(settings, policy, device, 1)) / 3600 for device in devices]
+    said = re.findall(r"DEVICE=T4` reckons (\d+) hours for it, and an L4's (\d+)\.", TEXTS["hosts.md"])
+    assert said == [tuple(f"{x:.0f}" for x in hours)]
+
+
+def table(text, name):
+    """The rows of a document's block, numbers as numbers."""
+    block = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- end {name} -->", text, re.DOTALL)
+    heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in block[1].splitlines())
+    number = re.compile(r"[\d.,]+")
+    return [
+        {head: float(cell.replace(",", "")) if number.fullmatch(cell) else cell for head, cell in zip(heads, row)}
+        for row in rows
+    ]

@@ -131,7 +131,7 @@ def test_a_page_is_small_has_one_title_a_language_and_words_for_its_pictures(sit
 
 def test_mathematics_is_typeset(site):
     html, _ = site
-    for stage in ("01_data_curation", "02_rl_fanout", "04_diffusion_training"):
+    for stage in STAGES:
         text = (html / "notebooks" / f"{stage}.html").read_text()
         assert text.count('<div class="equation" tabindex="0"><math') >= 1 and "$$" not in text
 

@@ -13,6 +13,7 @@ import toys
 import yaml
 from packaging.requirements import Requirement
 
+from r4t_utils.machine.device import device
 from r4t_utils.policy import pretrained
 from r4t_utils.run import hosted, notebooks, paths
 from r4t_utils.run.stage import STAGES
@@ -105,6 +106,7 @@ def test_a_notebook_alone_runs_the_stages_before_it(toy, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "02_rl_fanout rests on 01_data_curation" in out and "artifacts are kept in" in out
     assert "[1/1] 01_data_curation: running" in out and "policy small" in out
+    assert ("no GPU is seen" in out) == (device() == "cpu")
     hosted.set_up("02_rl_fanout", profile="smoke")
     assert "Nothing to do" in capsys.readouterr().out  # a session that was cut off goes on
 

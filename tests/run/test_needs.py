@@ -44,8 +44,16 @@ def test_too_little_memory_is_said_before_anything_starts(quick, limits, monkeyp
         pipeline.reproduce(Run.checked("smoke"))
     assert not Run.checked("smoke").executed(FIRST).exists()
     assert pipeline.main(["--profile", "smoke"]) == 2
-    needs.require_memory(Run.checked("smoke", overrides="rl.micro_batch=2"))
+    for lower in ("rl.micro_batch=2", "folm.hidden=32", "corpus.n_outfits=400"):
+        needs.require_memory(Run.checked("smoke", overrides=lower))
+    with pytest.raises(ValueError, match="profile smoke needs"):
+        needs.require_memory(Run.checked("smoke", overrides="folm.temperature=0.8 folm.top_p=0.9"))
     needs.require_memory(Run.checked("paper"))
+
+
+def test_what_moves_the_peak_are_settings_that_there_are():
+    settings = Run.checked("smoke").settings.model_dump()
+    assert all(name in settings[section] for section, name in (x.split(".") for x in needs.MOVE_THE_PEAK))
 
 
 def test_a_profile_for_a_gpu_says_that_none_is_there(monkeypatch):
