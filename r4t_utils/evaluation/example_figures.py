@@ -72,7 +72,7 @@ def hero(frame: pd.DataFrame) -> Figure:
             if row.pieces:
                 _pieces(ax, x + 1.9, y - 0.1, 0.19, row.pieces, 7, 1)
             else:
-                ax.text(x + 1.9, y, _short(row.title, 28), fontsize=6, va="center")
+                ax.text(x + 1.9, y, _lines(row.title, 32, 2), fontsize=5, va="center", linespacing=1)
             ax.text(x + 3.3, y, mark, fontsize=9, color=colour, va="center", ha="center", fontweight="bold")
     return figure
 
@@ -111,7 +111,7 @@ def _tile(ax: Axes, x: float, y: float, width: float, height: float, row) -> Non
     if row.pieces:
         _pieces(ax, x + 0.03, y + 0.04, (height - 0.08) / 2, row.pieces, 3, 2)
     else:
-        ax.text(x + 0.05, y + 0.05, _lines(row.title, 28, 3), fontsize=5, va="top")
+        ax.text(x + 0.05, y + 0.05, _lines(row.title, 25, 3), fontsize=5, va="top")
     ax.text(x + width - 0.03, y + height - 0.03, mark, fontsize=6, color=colour, ha="right", va="bottom")
 
 

@@ -14,6 +14,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from r4t_utils.evaluation.claims import FOLM, MMR
 from r4t_utils.evaluation.looks import COLOURS, DASHED, PALETTE, TASK_COLOURS, TASKS, by_task, subplots
 
+SCORES = "quality", "alignment", "subtopic recall"  # of few_evaluations.csv, as shares
+
 
 def _curve(ax: Axes, rows: pd.DataFrame, column: str, ticks: int) -> None:
     """One task's column over the steps, in the task's colour."""
@@ -113,11 +115,12 @@ def diffusion_progress(frame: pd.DataFrame) -> Figure:
 
 def few_evaluations(frame: pd.DataFrame) -> Figure:
     """How many evaluations of the network a set needs: for several samplers, against the number of evaluations on a
-    logarithmic axis, the quality of the fan-out alone and its parts, alignment and subtopic recall; the different
-    contents that ten rows are nearest to, and their distance to these; and the energy distance between generated sets
-    and the policy's, with 95 % intervals over seeds and queries. Horizontal lines: noise, MMR and the policy. The
-    numbers are in few_evaluations.csv."""
-    panels = frame.measure.nunique()
+    logarithmic axis, the quality of the fan-out alone and its parts, alignment and subtopic recall, in hundredths; the
+    different contents that ten rows are nearest to, and their distance to these; and the energy distance between
+    generated sets and the policy's, with 95 % intervals over seeds and queries. Horizontal lines: noise, MMR and the
+    policy. The numbers are in few_evaluations.csv."""
+    panels, by = frame.measure.nunique(), np.where(frame.measure.isin(SCORES), 100, 1)
+    frame = frame.assign(**{name: by * frame[name] for name in ("mean", "low", "high")})
     figure, axes = subplots(-(-panels // 2), 2, 2.1 * -(-panels // 2) + 0.4, sharex=True)
     sampled, level = frame.loc[frame.evaluations > 0], frame.loc[frame.evaluations == 0]
     for ax, (measure, rows) in zip(axes.flat, sampled.groupby("measure", sort=False)):
@@ -150,7 +153,7 @@ def generalisation(trials: pd.DataFrame, curve: pd.DataFrame) -> Figure:
         style = DASHED if i % 2 else "-"
         right.plot(seeds.index, seeds.mean(axis=1), color=PALETTE[i // 2], linestyle=style, label=name)
         right.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=PALETTE[i // 2], alpha=0.15, lw=0)
-    right.set(xlabel="updates", title="quality over training")
+    right.set(xlabel="updates", ylabel="points of 100", title="quality over training")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=7)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=7)
     return figure
@@ -177,13 +180,14 @@ def _qualities(ax: Axes, trials: pd.DataFrame) -> None:
         ax.errorbar(dots["above_noise"], place, xerr=bars, label=way, **look)
     ax.axvline(0, color="0.5", linewidth=1, zorder=0)
     ax.set_yticks(range(len(rows)), [fill(row, 40) for row in rows], fontsize=6.5)
-    ax.set(title="quality above noise", ylim=(len(rows) - 0.4, -0.6))
+    ax.set(title="quality above noise", xlabel="points of 100", ylim=(len(rows) - 0.4, -0.6))
 
 
 def ablations(frame: pd.DataFrame) -> Figure:
     """What each part of the reward does: policies over training, means over fixed validation queries and seeds, with a
     band from the lowest to the highest seed. Columns: groundedness, diversity (Vendi / k) and alignment, the terms of
-    the reward; the share of nearest contents that differ; and the judge's quality of the fan-out alone. Rows: which
+    the reward; the share of nearest contents that differ; and the judge's quality of the fan-out alone, all in
+    hundredths. Rows: which
     terms are rewarded, by which weights, of which policy, with Vendi as printed, on which scale, on how many samples,
     used how often. A policy keeps its colour in all rows. The numbers are in ablations.csv."""
     panels = {"ground": "groundedness", "div": "diversity", "align": "alignment", "contents": "different contents"}
@@ -199,7 +203,7 @@ def ablations(frame: pd.DataFrame) -> Figure:
         for first, marker, (variant, lines) in zip(PALETTE, cycle("os^Dv<>"), own.groupby("variant", sort=False)):
             colour = again.get(str(variant), first)
             for ax, (column, title) in zip(axes, panels.items()):
-                seeds = lines.pivot(index="step", columns="seed", values=column)
+                seeds = 100 * lines.pivot(index="step", columns="seed", values=column)
                 ax.plot(seeds.index, seeds.mean(axis=1), color=colour, marker=marker, markersize=3, label=variant)
                 ax.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.2, linewidth=0)
                 ax.set_title(title, fontsize=8)

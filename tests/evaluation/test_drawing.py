@@ -295,7 +295,7 @@ def test_ablations_show_a_variant_under_every_question_that_it_answers():
         "weights": ["6:2:2"],
     }
     wave = tables()["ablations.csv"].query("variant == '6:2:2' and seed == 0")["ground"]
-    np.testing.assert_allclose(shown["weights"][0].lines[0].get_ydata(), wave + 0.05)  # the mean of two seeds
+    np.testing.assert_allclose(shown["weights"][0].lines[0].get_ydata(), 100 * (wave + 0.05))  # the mean of two seeds
 
 
 def test_figures_draw_what_there_is_of_one_task_and_two_steps():
