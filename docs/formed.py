@@ -2,7 +2,9 @@
 
 RUN holds what notebooks 1 and 2 of a run wrote. A policy that answers in form more often than before earns more, and
 its answers find more, whatever they say. So fan-outs of the policy before and after tuning, for validation queries, are
-scored by the reward and by the run's judge twice: all of them, and the well-formed ones of each query apart.
+scored by the reward and by the run's judge twice: all of them, and the well-formed ones of each query apart. Beside
+that stands what share of the sub-queries repeats the worked examples that a pretrained policy was shown. Writes
+results/trials/formed_<policy>_<data>.csv.
 """
 
 from pathlib import Path
@@ -13,6 +15,7 @@ from held_out import WAYS, HeldOut
 
 from r4t_utils.evaluation import intervals, methods
 from r4t_utils.machine.device import fix_threads
+from r4t_utils.policy import form
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.set_reward import SetReward
 
@@ -20,6 +23,7 @@ RUNS = 4  # fan-outs of a query and policy
 POLICIES = {"zero-shot": "zero_shot", "R4T-FOLM": "oar"}
 MEASURES = [
     ("formed", "all"),
+    ("echoes", "all"),
     *((m, of) for m in ("reward", *(f"quality, {w}" for w in WAYS)) for of in ("all", "well formed")),
 ]
 Values = dict[str, np.ndarray]  # a measure: (queries, RUNS); and "formed"
@@ -30,9 +34,11 @@ def drawn(held: HeldOut, folder: str) -> Values:
     policy = Folm.load(held.run / "02_rl_fanout" / folder, held.settings.folm)
     groups = policy.fan_out("oar", held.queries, RUNS, seed=held.seed + 7, label=f"{folder}, seed {held.seed}")
     reward = SetReward("oar", held.encoder, held.index, held.settings.rl, held.k)
-    found: dict[str, list] = {"formed": [], "reward": [], **{f"quality, {way}": [] for way in WAYS}}
+    found: dict[str, list] = {"formed": [], "echoes": [], "reward": [], **{f"quality, {way}": [] for way in WAYS}}
     for fanouts in map(list, zip(*groups)):
         found["formed"].append(np.array([not fanout.fault for fanout in fanouts]))
+        echoes = ([form.echoes(q, "oar", asked) for q in f.queries] for asked, f in zip(held.queries, fanouts))
+        found["echoes"].append(np.array([np.mean(each or 0) for each in echoes]))
         texts = [[] if fanout.fault else fanout.queries for fanout in fanouts]
         found["reward"].append(reward.score(held.queries, texts)[0])
         rows = methods.written(held.search["alone"], held.queries, fanouts).directions
@@ -42,10 +48,9 @@ def drawn(held: HeldOut, folder: str) -> Values:
     return {name: np.stack(values, axis=1) for name, values in found.items()}
 
 
-def rows_of(runs: list[Path]) -> list[dict]:
+def rows_of(helds: list[HeldOut]) -> list[dict]:
     """A row for each measure, of all fan-outs and of the well-formed ones: both policies, and their paired difference
     with its interval over seeds and groups of queries."""
-    helds = [HeldOut(run, "02_rl_fanout") for run in runs]
     each = {name: [drawn(held, folder) for held in helds] for name, folder in POLICIES.items()}
     groups, rows = helds[0].rows["group"].to_numpy(), []
     for measure, which in MEASURES:
@@ -68,4 +73,6 @@ def mean(found: Values, measure: str, which: str) -> np.ndarray:
 if __name__ == "__main__":
     fix_threads()
     runs = held_out.asked("02_rl_fanout")
-    held_out.keep(f"formed_{runs[0].parent.parent.name}_{runs[0].parent.name}", rows_of(runs))
+    helds = [HeldOut(run, "02_rl_fanout") for run in runs]
+    policy = Path(helds[0].settings.folm.policy).name
+    held_out.keep(f"formed_{policy}_{runs[0].parent.name}", rows_of(helds))

@@ -122,12 +122,13 @@ def composite(
     `alignment` says what is compared with the query: "text" the sub-queries Q, as printed in Eq. 4; "found" the
     contents C, which is ours. A facet that contradicts the query costs the text's cosine little and buys diversity,
     whereas what such a sub-query finds is off topic. Returns a Reward of arrays (...). Raises ValueError for another
-    diversity or alignment, or a weight below 0 or infinite.
+    diversity or alignment, for a weight below 0 or infinite, or where all are 0.
     """
     weights = lambda_g, lambda_d, lambda_a
-    if diversity not in ("vendi", "vendi_over_k") or not all(0 <= weight < np.inf for weight in weights):
+    good = all(0 <= weight < np.inf for weight in weights) and any(weights)
+    if diversity not in ("vendi", "vendi_over_k") or not good:
         given = f"diversity={diversity!r}, weights {weights}"
-        raise ValueError(f"{given}: must be vendi or vendi_over_k, and three numbers of 0 or more")
+        raise ValueError(f"{given}: must be vendi or vendi_over_k, and three numbers of 0 or more, one of them above 0")
     if alignment not in ("text", "found"):
         raise ValueError(f"alignment={alignment!r}: must be text or found")
     aligned = Q if alignment == "text" else C

@@ -165,6 +165,10 @@ def test_coverage_equals_set_arithmetic():
         (lambda: rewards.composite(*fanouts(0), lambda_d=-0.1), "-0.1.*0 or more"),
         (lambda: rewards.composite(*fanouts(0), lambda_g=np.inf), "inf.*0 or more"),
         (lambda: rewards.composite(*fanouts(0), lambda_a=np.nan), "nan.*0 or more"),
+        (
+            lambda: rewards.composite(*fanouts(0), lambda_g=0, lambda_d=0, lambda_a=0),
+            r"\(0, 0, 0\).*one of them above 0",
+        ),
         (lambda: rewards.coverage([[]], [[1]]), "at least one"),
         (lambda: rewards.coverage([[1], [2]], [[1]]), "one for each"),
     ],
