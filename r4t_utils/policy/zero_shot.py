@@ -18,7 +18,7 @@ from r4t_utils.policy.trainer import Watch, checkpointed, digest, keep, moved, t
 from r4t_utils.settings import FolmSettings
 from r4t_utils.space.encoder import known_words
 
-LINES = 20  # that a pretrained policy writes for a query, of which the first k different ones are a lesson
+LINES = 30  # that a pretrained policy writes for a query, of which the first k different ones are a lesson
 
 
 def zero_shot_policy(
