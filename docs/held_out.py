@@ -18,6 +18,7 @@ from r4t_utils.evaluation.methods import Search
 from r4t_utils.policy.folm import Folm
 from r4t_utils.policy.synthesis import Pairs, synthesise
 from r4t_utils.run import blocks, manifest, paths, profiles
+from r4t_utils.settings import Settings
 from r4t_utils.space.database import Database
 from r4t_utils.space.encoder import SentenceEncoder
 
@@ -35,7 +36,10 @@ class HeldOut:
         if facts is None:
             raise ValueError(f"{run}: notebook {stage} left no manifest there; run it first")
         self.run, self.seed = run, facts["seed"]
-        self.settings = profiles.load(facts["profile"], facts["overrides"])
+        now = profiles.load(facts["profile"], facts["overrides"]).model_dump()
+        for section, had in facts["settings"].items():  # a profile may have changed since
+            now[section] |= {name: value for name, value in had.items() if name in now[section]}
+        self.settings = Settings.model_validate(now)
         self.k, self.database = self.settings.folm.k, Database.load(run / "01_data_curation" / "database")
         self.index, self.encoder = self.database.index("oar"), self.database.encoder
         self.rows = self.database.corpus.queries("oar", "validation")

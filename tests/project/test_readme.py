@@ -196,9 +196,6 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
     small = [f"{parts(COMMITTED[run])['C5 alone'][0]:.1f}" for run in ("synthetic corpus", "Perspectrum")]
     others = sorted(parts(run)["C5 alone"][0] for run in COMMITTED.values() if run.parent.name == "lm")
     assert said == [(*small, f"{others[0]:.2f}", f"{others[-1]:.2f}")]
-    gemma = parts(COMMITTED["Perspectrum, Gemma"])
-    said = re.findall(r"Gemma's: ([\d.]+) of ([\d.]+) points stay", PROSE)
-    assert said == [tuple(f"{100 * gemma[name][0]:.1f}" for name in ("N4", "N4 alone"))]
     worse = [parts(COMMITTED["Perspectrum"])[f"{claim} alone"][0] for claim in ("C2", "N4")]
     said = re.findall(r"worse than one \((-[\d.]+) points\), and so is the tuned small policy \((-[\d.]+)\)", PROSE)
     assert said == [tuple(f"{100 * x:.1f}" for x in worse)]
