@@ -208,6 +208,13 @@ def test_the_numbers_in_the_prose_are_those_of_the_record(as_recorded):
         assert said == [tuple(keeps)]
 
 
+def test_the_range_of_c6_in_the_deviations_is_that_of_the_record(as_recorded):
+    gained = [parts(run)["C6"][1] for run in COMMITTED.values() if run.is_dir()]
+    deviations = (paths.ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
+    said = re.findall(r"C6 rests on it, and fails everywhere, by ([\d.]+) to ([\d.]+) points", deviations)
+    assert said == [(f"{-100 * max(gained):.1f}", f"{-100 * min(gained):.1f}")]
+
+
 def test_the_qualities_in_the_prose_are_those_of_the_record(as_recorded):
     here, there = (qualities(COMMITTED[x]) for x in ("synthetic corpus", "Perspectrum"))
     printed, plain = ([run[row]["quality"] for run in (here, there)] for row in (PRINTED, NO_FANOUT))
