@@ -82,10 +82,13 @@ def test_a_chat_model_goes_through_all_six_notebooks(folders, monkeypatch):
 
 
 @pytest.mark.training
-def test_profile_lm_teaches_form_in_the_models_own_words_and_tunes(folders, monkeypatch):
+def test_profile_lm_teaches_form_in_the_models_own_words_and_goes_through_all_six_notebooks(folders, monkeypatch):
     monkeypatch.delenv("R4T_NOTEBOOKS")
     policy("Qwen3", folders / "Qwen3")
     lessons = {"folm.policy": folders / "Qwen3", "folm.warmup_fanouts": 16, "folm.warmup_batch": 2}
-    run = started("lm", tiny() | lessons)
-    assert pipeline.reproduce(run, list(STAGES)[:2]) == 0
-    assert run.settings.folm.lora_rank and (run.folder("02_rl_fanout") / "zero_shot").is_dir()
+    run = started("lm", tiny() | lessons | {"folm.vocab_size": 300})
+    assert pipeline.reproduce(run, list(STAGES)) == 0
+    assert run.settings.folm.lora_rank
+    whole = Folm.load(folders / "Qwen3", run.settings.folm)
+    taught = Folm.load(run.folder("02_rl_fanout") / "zero_shot", run.settings.folm)
+    assert len(taught.tokenizer) < len(whole.tokenizer)
