@@ -174,14 +174,8 @@ def drawn() -> dict[str, str]:
     """{name of the file: the picture}."""
     stages = {stage: pipeline(i) for i, stage in enumerate(STAGES)}
     badges = {host.lower(): badge(host) for host in ("Colab", "Kaggle")}
-    found = {
-        "pipeline": pipeline(),
-        "reward": reward(),
-        "soft_terms": soft_terms(),
-        "denoiser": denoiser(),
-        **stages,
-        **badges,
-    }
+    method = {"reward": reward(), "soft_terms": soft_terms(), "denoiser": denoiser()}
+    found = {"pipeline": pipeline(), **method, **stages, **badges}
     return {f"{name}.svg": picture for name, picture in found.items()}
 
 

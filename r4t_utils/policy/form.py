@@ -7,6 +7,7 @@ lesson puts k different ones into the form. Lines that repeat the examples are l
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
@@ -72,8 +73,14 @@ def _conversation(policy: Folm, task: str, query: str) -> str:
 def echoes(line: str, task: str, query: str) -> bool:
     """Whether most of a line's words, function words aside, are those of a task's worked examples and not the query's:
     a small model that has nothing to say repeats what it was shown."""
-    said, shown = _words(line), _words(" ".join(text for turn in EXAMPLES[task].items() for text in turn))
-    return 2 * len(said & (shown - _words(query))) > len(said)
+    said = _words(line)
+    return 2 * len(said & _shown(task) - _words(query)) > len(said)
+
+
+@cache
+def _shown(task: str) -> set[str]:
+    """The words of a task's worked examples."""
+    return _words(" ".join(text for turn in EXAMPLES[task].items() for text in turn))
 
 
 def _words(text: str) -> set[str]:

@@ -1,5 +1,5 @@
 """Intervals in README, documents and notebooks' prose are among those that are recorded, or stand in the series of the
-log that their paragraph names."""
+log that their paragraph names; what documents reckon follows from what they start from."""
 
 import json
 import re

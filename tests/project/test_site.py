@@ -167,12 +167,10 @@ def test_a_browser_and_a_checker_of_accessibility_report_no_fault(site, width, l
     axe = Path(importlib.util.find_spec("axe_core_python").origin).with_name("axe.min.js").as_uri()
     check = CHECK.replace("AXE", axe).replace("LOOK", look)
     with ThreadPoolExecutor(2) as browsers:  # a page at a time leaves a core idle
-        for told in browsers.map(lambda name: opened(html, name, check, width, tmp_path / name), NAMED):
-            assert (told["console"], told["found"], told["cut"]) == ([], [], False) and told["passed"] > 15, told[
-                "name"
-            ]
-            shown = told["screen"][2] or not told["name"].startswith("notebooks")
-            assert told["screen"][:2] == [1, 1] and shown, told["name"]
+        each = browsers.map(lambda name: opened(html, name, check, width, tmp_path / name), NAMED)
+        for name, told in zip(NAMED, each):
+            assert (told["console"], told["found"], told["cut"]) == ([], [], False) and told["passed"] > 15, name
+            assert told["screen"][:2] == [1, 1] and (told["screen"][2] or not name.startswith("notebooks")), name
 
 
 def opened(html, name, check, width, profile):
@@ -188,7 +186,7 @@ def opened(html, name, check, width, profile):
     answer = re.search(r"<pre[^>]*>(.*)</pre>", run.stdout, re.S)
     assert answer, f"the checker did not end on {name}"
     console = [line for line in run.stderr.splitlines() if "CONSOLE" in line and "[PST]: " not in line]
-    return {"name": name, "console": console, **json.loads(entities.unescape(answer[1]))}
+    return {"console": console, **json.loads(entities.unescape(answer[1]))}
 
 
 def test_without_results_it_says_what_to_run(tmp_path, monkeypatch, capsys):
