@@ -57,7 +57,8 @@ def lessons(
 
 
 def asked(policy: Folm, queries: dict[str, list[str]]) -> Iterator[str]:
-    """All that a policy is asked for lessons, and in tuning."""
+    """All that a policy is asked for lessons, and in tuning, and the form of its answers."""
+    yield frame(["so"] * policy.settings.k)
     for task, given in queries.items():
         for query in given:
             yield from (_conversation(policy, task, query), policy.prompt(task, query))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -22,6 +23,8 @@ from r4t_utils.policy.sampling import sample
 from r4t_utils.policy.set_reward import SetReward
 from r4t_utils.policy.trainer import Look, Watch, checkpointed, moved, train_on, trainer_defaults
 from r4t_utils.settings import RlSettings
+
+LOST = 3  # sampled batches in a row without a well-formed fan-out, after which a tuning is given up
 
 
 @dataclass
@@ -141,6 +144,21 @@ class SoftGRPOTrainer(SampledGRPOTrainer):
         return loss + (soft * inputs["completion_mask"]).sum() / tokens
 
 
+class KeepsForm(TrainerCallback):
+    """Gives a tuning up, by ValueError, whose policy knew the form and lost it: rewards that are all alike have no
+    advantage, so it would stay as it is. `rows`: those of the reward, one for each sampled batch."""
+
+    def __init__(self, rows: list[dict], settings: RlSettings):
+        self.rows, self.settings = rows, settings
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        formed, s = [row.get("well_formed", 1) for row in self.rows], self.settings
+        if any(formed[:-LOST]) and not any(formed[-LOST:]):
+            found = f"no fan-out of the last {LOST} batches is well formed, where {max(formed):.0%} of one were"
+            remedy = f"lower rl.learning_rate={s.learning_rate:g} or raise rl.reference_kl={s.reference_kl:g}"
+            raise ValueError(f"update {state.global_step}: {found}, and from then on nothing is learnt; {remedy}")
+
+
 def spread_within(credit: np.ndarray, group: int) -> np.ndarray:
     """Credit (n, k) over its standard deviation within each group of fan-outs (n a multiple of ``group``)."""
     each = credit.reshape(-1, group, credit.shape[1])
@@ -188,7 +206,7 @@ def train(
     One step = prompts_per_step x group completions, one optimiser update. Returns one row per step: reward, spread,
     components, entropy, clipped share. Processes of ``accelerate launch`` or ``torchrun`` share a step's completions,
     and the rows are of this process's. Raises ValueError when nothing is trainable, when training left every weight as
-    it was, or when the processes cannot share a step. Prints the cost.
+    it was, when the policy lost the form of an answer, or when the processes cannot share a step. Prints the cost.
     """
     s, (micro, parts) = settings, shares(settings, int(os.environ.get("WORLD_SIZE", 1)))
     rows: dict[str, list] = {"prompt": [policy.prompt(task, query) for query in queries], "query": list(queries)}
@@ -215,6 +233,7 @@ def train(
         known = {"processing_class": policy.tokenizer, "draw": sampler(policy.settings)}
         trainer = SoftGRPOTrainer(policy.model, reward, config, data, **known, **soft)
         watch = Watch(trainer, f"Soft-GRPO, {task}", shown="reward")
+        trainer.add_callback(KeepsForm(reward.rows, s))
         if look:
             trainer.add_callback(look)
         why = "every group had equal rewards (all completions malformed or truncated?)"

@@ -21,7 +21,7 @@ def cut(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, size: int, texts: Iterable[str] = ()
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model, changed in place, and a tokenizer of its first `size` tokens, of those in `texts`, of those that these
-    are merged from, of single bytes (characters, where it does not spell them by bytes), and of the special ones.
+    are merged from, of single characters (of ASCII alone and bytes, where those spell the rest), and of special ones.
 
     The logits of the tokens kept are the model's own, and a text that needs no other is encoded as before. Raises
     ValueError for a tokenizer that is not one of byte pairs.
@@ -40,12 +40,17 @@ def cut(
 def _kept(state: Mapping[str, Any], wanted: set[int]) -> list[int]:
     vocabulary, merges = state["model"]["vocab"], [tuple(_pair(merge)) for merge in state["model"]["merges"]]
     merged = {left + right for left, right in merges}
-    needed = BYTE.fullmatch if state["model"].get("byte_fallback") else lambda word: word not in merged
+    needed = _spells if state["model"].get("byte_fallback") else lambda word: word not in merged
     words = {word for word, token in vocabulary.items() if token in wanted or needed(word)}
     for left, right in reversed(merges):  # what a token is merged from stands before it
         if left + right in words:
             words |= {left, right}
     return sorted({*(vocabulary[word] for word in words), *(token["id"] for token in state["added_tokens"])})
+
+
+def _spells(word: str) -> bool:
+    """Of bytes a model has seen few, for it never had to spell what it has a token for, such as a digit."""
+    return bool(BYTE.fullmatch(word)) or len(word) == 1 and word.isascii()
 
 
 def _pair(merge: str | list[str]) -> list[str]:

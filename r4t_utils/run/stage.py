@@ -215,11 +215,14 @@ class Stage:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def checkpoints(self, name: str) -> Path:
+    def checkpoints(self, name: str, *sections: str) -> Path:
         """Where to keep what a run that was killed goes on from; found again by the same settings, seed, inputs, data
-        and code, and by them alone. `finish` removes it."""
+        and code, and by them alone. With `sections` only their settings count, such as "folm" of a warm-up, which a run
+        with other rewards need not repeat. `finish` removes it."""
         self._require_open(name)
-        facts = [declared_dict(self.run.settings, self.name), self.seed, self._inputs, self._data, self._code]
+        settings = declared_dict(self.run.settings, self.name)
+        deciding = {section: settings[section] for section in sections or settings}
+        facts = [deciding, self.seed, self._inputs, self._data, self._code]
         return self.run.artifacts / f".{self.name}.{files.text_hash(files.to_json(facts))[:16]}.checkpoints" / name
 
     def input(self, stage: str) -> Path:

@@ -364,3 +364,28 @@ def test_nothing_trainable_is_an_error():
 def test_equal_rewards_that_move_nothing_are_an_error():
     with pytest.raises(ValueError, match="moved no weight.*equal rewards"):
         train(Toy(lambda text: 0.5))
+
+
+class Forgetful(Toy):
+    """Shares of well-formed fan-outs as they are told, one for each batch; the last for all that follow."""
+
+    def __init__(self, *shares):
+        super().__init__()
+        self.shares = shares
+
+    def __call__(self, completions, **given):
+        values = super().__call__(completions, **given)
+        self.rows[-1]["well_formed"] = self.shares[min(len(self.rows), len(self.shares)) - 1]
+        return values
+
+
+def test_a_policy_that_lost_the_form_is_given_up():
+    reward = Forgetful(0.5, 0)
+    with pytest.raises(ValueError, match=r"update 4.*last 3 batches.*50%.*lower rl.learning_rate=.*rl.reference_kl="):
+        train(reward, "rl.steps=9")
+    assert len(reward.rows) == 4
+
+
+@pytest.mark.parametrize("shares", [(0.0,), (0.5, 0, 0, 0.1, 0, 0)])
+def test_a_policy_that_comes_back_or_never_knew_the_form_goes_on(shares):
+    assert len(train(Forgetful(*shares), "rl.steps=6")[1]) == 6

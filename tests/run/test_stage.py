@@ -229,6 +229,9 @@ def test_checkpoints_outlive_a_killed_run_and_are_those_of_its_settings_alone(fo
     assert begin(FIRST).checkpoints("wscr").parent == kept.parent
     for other in ({"seed": 1}, {"overrides": "folm.k=4"}):
         assert begin(FIRST, **other).checkpoints("oar").parent.name != kept.parent.name
+    of_a_section = begin(FIRST).checkpoints("oar", "corpus")
+    assert begin(FIRST, overrides="folm.k=4").checkpoints("oar", "corpus") == of_a_section != kept
+    assert begin(FIRST, seed=1).checkpoints("oar", "corpus") != of_a_section
     work = begin(FIRST)
     work.path("numbers.json").write_text("[1]")
     work.finish()
