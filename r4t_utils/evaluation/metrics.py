@@ -111,7 +111,7 @@ def greedy_ideal(judged: np.ndarray, k: int, alpha: float) -> np.ndarray:
     """The k rows (<=k, s) of judged (r, s) as greedy takes them, the first of equals; the exact ideal is NP-hard."""
     left, worth, chosen = judged.copy(), np.ones(judged.shape[1]), []
     for _ in range(min(k, len(judged))):
-        best = int(np.argmax(left @ worth))
+        best = int(np.argmax(np.round(left @ worth, 12)))  # sums of equals may differ in their last bits
         chosen.append(judged[best])
         worth = worth * (1 - alpha) ** judged[best]
         left[best] = -1.0  # below any gain, so it is never chosen again
