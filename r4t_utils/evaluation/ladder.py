@@ -24,6 +24,7 @@ from r4t_utils.data.sample import ATTRIBUTES, world
 from r4t_utils.evaluation.intervals import bootstrap_interval, paired_difference
 from r4t_utils.evaluation.judges import quality
 from r4t_utils.evaluation.maximisers import Terms, contents, exact_around, maximise, rewards_of
+from r4t_utils.evaluation.metrics import greedy_order
 from r4t_utils.space.index import Index
 
 NO_FANOUT, RETRIEVER, POLICY, BEST, TEXT, MAXIMISER, NAMED, TOP_100, DATABASE = RUNGS = (
@@ -103,11 +104,7 @@ def labels_choice(index: Index, z_q: np.ndarray, labels: list[Wanted], k: int, a
     near, ids = index.search(z_q, depth)[0], np.empty((len(z_q), k), np.int64)
     for i, (relevant, subtopics) in enumerate(labels):
         has = (subtopics & relevant[:, None])[near[i]].astype(float)
-        worth, free = np.ones(has.shape[1]), np.ones(len(has), bool)
-        for j in range(k):
-            best = int(np.where(free, has @ worth, -1.0).argmax())  # argmax: the first, that is the nearest, of equals
-            ids[i, j], free[best] = near[i, best], False
-            worth = worth * (1 - alpha) ** has[best]
+        ids[i] = near[i, greedy_order(has, k, alpha)]
     return ids
 
 

@@ -107,15 +107,22 @@ def err_ia(rows: np.ndarray, n_subtopics: ArrayLike, k: int, alpha: float) -> np
     return (gains(rows, alpha) / ranks[: rows.shape[-2]]).sum(-1) / (most * np.asarray(n_subtopics))
 
 
-def greedy_ideal(judged: np.ndarray, k: int, alpha: float) -> np.ndarray:
-    """The k rows (<=k, s) of judged (r, s) as greedy takes them, the first of equals; the exact ideal is NP-hard."""
-    left, worth, chosen = judged.copy(), np.ones(judged.shape[1]), []
+def greedy_order(judged: np.ndarray, k: int, alpha: float) -> np.ndarray:
+    """Which rows of judged (r, s) greedy takes, in its order, (<=k,): each time the one that adds most to those before
+    it (`gains`), of equals the first."""
+    worth, free, chosen = np.ones(judged.shape[1]), np.ones(len(judged), bool), []
     for _ in range(min(k, len(judged))):
-        best = int(np.argmax(np.round(left @ worth, 12)))  # sums of equals may differ in their last bits
-        chosen.append(judged[best])
+        gain = np.round(judged @ worth, 12)  # sums of equals may differ in their last bits
+        best = int(np.where(free, gain, -1.0).argmax())
+        chosen.append(best)
+        free[best] = False
         worth = worth * (1 - alpha) ** judged[best]
-        left[best] = -1.0  # below any gain, so it is never chosen again
-    return np.array(chosen)
+    return np.array(chosen, np.int64)
+
+
+def greedy_ideal(judged: np.ndarray, k: int, alpha: float) -> np.ndarray:
+    """The k rows (<=k, s) of judged (r, s) as greedy takes them; the exact ideal is NP-hard."""
+    return judged[greedy_order(judged, k, alpha)]
 
 
 def subtopic_recall_at(ranked: ArrayLike, labels: ArrayLike, relevant: ArrayLike, k: int) -> float:
