@@ -56,8 +56,9 @@ def lessons(
                 yield {"prompt": policy.prompt(task, query), "completion": frame(said[:k])}
 
 
-def asked(policy: Folm, queries: dict[str, list[str]]) -> Iterator[str]:
-    """All that a policy is asked for lessons, and in tuning, and the form of its answers."""
+def exchanged(policy: Folm, queries: dict[str, list[str]]) -> Iterator[str]:
+    """All that a policy reads and writes besides words of its own: what it is asked for lessons and in tuning, and the
+    form of its answers."""
     yield frame(["so"] * policy.settings.k)
     for task, given in queries.items():
         for query in given:

@@ -152,9 +152,9 @@ class KeepsForm(TrainerCallback):
         self.rows, self.settings = rows, settings
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        formed, s = [row.get("well_formed", 1) for row in self.rows], self.settings
+        formed, s = [row["well_formed"] for row in self.rows], self.settings
         if any(formed[:-LOST]) and not any(formed[-LOST:]):
-            found = f"no fan-out of the last {LOST} batches is well formed, where {max(formed):.0%} of one were"
+            found = f"no fan-out of the last {LOST} batches is well formed, where {max(formed):.0%} once were"
             remedy = f"lower rl.learning_rate={s.learning_rate:g} or raise rl.reference_kl={s.reference_kl:g}"
             raise ValueError(f"update {state.global_step}: {found}, and from then on nothing is learnt; {remedy}")
 

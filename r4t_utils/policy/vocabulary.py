@@ -49,7 +49,8 @@ def _kept(state: Mapping[str, Any], wanted: set[int]) -> list[int]:
 
 
 def _spells(word: str) -> bool:
-    """Of bytes a model has seen few, for it never had to spell what it has a token for, such as a digit."""
+    """Whether a word is a byte, or a character of ASCII: where a model has a token for a character, such as a digit, it
+    has never seen the byte."""
     return bool(BYTE.fullmatch(word)) or len(word) == 1 and word.isascii()
 
 

@@ -41,7 +41,7 @@ def zero_shot_policy(
     else:
         policy = Folm.load(settings.policy, settings)
         if size := settings.vocab_size:
-            said = [*form.asked(policy, queries), *(text for word in known_words() for text in _forms(word))]
+            said = [*form.exchanged(policy, queries), *(text for word in known_words() for text in _forms(word))]
             policy = Folm(*vocabulary.cut(merged(policy.model), policy.tokenizer, size, said), settings)
         rows = _lessons(policy, queries, settings, seed, checkpoints and checkpoints / "lessons.json")
         policy, lessons = policy.trainable(), {"form": Dataset.from_list(rows)}

@@ -145,8 +145,8 @@ def test_too_few_sub_queries_are_no_lesson():
 
 def test_the_tokens_of_the_form_are_among_those_to_keep():
     """A vocabulary without the numbers of the sub-queries would spell them by bytes, which a model hardly knows."""
-    asked = list(form.asked(Talker("a"), {"oar": ["summer"], "wscr": []}))
-    assert prompts.frame(["so"] * tiny.K) in asked and "oar: summer" in asked
+    kept = list(form.exchanged(Talker("a"), {"oar": ["summer"], "wscr": []}))
+    assert prompts.frame(["so"] * tiny.K) in kept and "oar: summer" in kept
 
 
 @pytest.mark.parametrize(

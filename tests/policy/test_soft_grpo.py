@@ -287,7 +287,7 @@ def test_the_trainer_samples_from_the_policys_nucleus():
         groups.append({(q, text) for q, text in zip(query, completions)})
         return [float(i) for i in range(len(completions))]
 
-    reward.rows = [{}]
+    reward.rows = [{"well_formed": 0.0}]
     train(reward, "rl.steps=1 folm.top_p=1e-6")
     assert [len(group) for group in groups] == [2]  # one answer for each of the two prompts of a step
 
