@@ -15,6 +15,7 @@ from r4t_utils.evaluation.claims import FOLM, MMR
 from r4t_utils.evaluation.looks import COLOURS, DASHED, PALETTE, TASK_COLOURS, TASKS, by_task, subplots
 
 SCORES = "quality", "alignment", "subtopic recall"  # of few_evaluations.csv, as shares
+EVALUATIONS = 1, 2, 4, 8, 16, 64, 256
 
 
 def _curve(ax: Axes, rows: pd.DataFrame, column: str, ticks: int) -> None:
@@ -128,11 +129,13 @@ def few_evaluations(frame: pd.DataFrame) -> Figure:
             line = line.sort_values("evaluations")
             bars = [line["mean"] - line.low, line.high - line["mean"]]
             look = {"color": PALETTE[i], "marker": "o^sD"[i % 4], "markersize": 4, "capsize": 2, "label": sampler}
-            ax.errorbar(line.evaluations, line["mean"], bars, **look)
+            beside = 1.04 ** (i - 1.5)  # so that no bar hides another
+            ax.errorbar(beside * line.evaluations, line["mean"], bars, **look)
         for row in level.loc[level.measure == measure].itertuples():
             dashes = {MMR: DASHED, FOLM: (0, (1, 1.5))}.get(row.row, "-")
             ax.axhline(row.mean, color=COLOURS[row.row], linestyle=dashes, linewidth=1, label=row.row, zorder=0)
-        ax.set(title=measure, xscale="log")
+        ax.set_xscale("log", base=2)
+        ax.set(title=measure, xticks=EVALUATIONS, xticklabels=EVALUATIONS)
         ax.xaxis.set_minor_locator(NullLocator())
     for ax in axes[-1]:
         ax.set_xlabel("evaluations of the network")
@@ -150,9 +153,9 @@ def generalisation(trials: pd.DataFrame, curve: pd.DataFrame) -> Figure:
     _qualities(left, trials)
     for i, (name, lines) in enumerate(curve.groupby(curve["row"] + ", " + curve.way, sort=False)):
         seeds = lines.pivot(index="step", columns="seed", values="quality")
-        style = DASHED if i % 2 else "-"
-        right.plot(seeds.index, seeds.mean(axis=1), color=PALETTE[i // 2], linestyle=style, label=name)
-        right.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=PALETTE[i // 2], alpha=0.15, lw=0)
+        colour, style = PALETTE[2 + i // 2], DASHED if i % 2 else "-"  # other colours than on the left
+        right.plot(seeds.index, seeds.mean(axis=1), color=colour, linestyle=style, label=name)
+        right.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.15, lw=0)
     right.set(xlabel="updates", ylabel="points of 100", title="quality over training")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=7)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=7)
@@ -185,7 +188,7 @@ def _qualities(ax: Axes, trials: pd.DataFrame) -> None:
 
 def ablations(frame: pd.DataFrame) -> Figure:
     """What each part of the reward does: policies over training, means over fixed validation queries and seeds, with a
-    band from the lowest to the highest seed. Columns: groundedness, diversity (Vendi / k) and alignment, the terms of
+    band from the lowest to the highest seed where three policies at most are compared. Columns: groundedness, diversity (Vendi / k) and alignment, the terms of
     the reward; the share of nearest contents that differ; and the judge's quality of the fan-out alone, all in
     hundredths. Rows: which terms are rewarded, by which weights, of which policy, with Vendi as printed, on which
     scale, on how many samples, used how often. A policy keeps its colour in all rows. The numbers are in
@@ -199,13 +202,14 @@ def ablations(frame: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(7, 2.2 * len(questions)), layout="constrained")
     for part, question in zip(figure.subfigures(len(questions), 1, squeeze=False)[:, 0], questions):
         own = frame[[question in each.split(", ") for each in frame.questions]]
-        axes = part.subplots(1, len(panels))
+        axes, banded = part.subplots(1, len(panels)), own.variant.nunique() <= 3
         for first, marker, (variant, lines) in zip(PALETTE, cycle("os^Dv<>"), own.groupby("variant", sort=False)):
             colour = again.get(str(variant), first)
             for ax, (column, title) in zip(axes, panels.items()):
                 seeds = 100 * lines.pivot(index="step", columns="seed", values=column)
                 ax.plot(seeds.index, seeds.mean(axis=1), color=colour, marker=marker, markersize=3, label=variant)
-                ax.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+                if banded:  # more would hide the lines
+                    ax.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.2, lw=0)
                 ax.set_title(title, fontsize=8)
                 ax.tick_params(labelsize=7)
                 ax.yaxis.set_major_locator(MaxNLocator(4))
