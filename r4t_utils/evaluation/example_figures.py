@@ -111,7 +111,7 @@ def _tile(ax: Axes, x: float, y: float, width: float, height: float, row) -> Non
     if row.pieces:
         _pieces(ax, x + 0.03, y + 0.04, (height - 0.08) / 2, row.pieces, 3, 2)
     else:
-        ax.text(x + 0.05, y + 0.05, _lines(row.title, 25, 3), fontsize=5, va="top")
+        ax.text(x + 0.05, y + 0.05, _lines(row.title, round(21 * width), 3), fontsize=5, va="top")
     ax.text(x + width - 0.03, y + height - 0.03, mark, fontsize=6, color=colour, ha="right", va="bottom")
 
 
@@ -205,12 +205,9 @@ def on_map(frame: pd.DataFrame) -> Figure:
         ax.scatter(missed.x, missed.y, s=42, color="0.1", marker="x", linewidth=1.6, zorder=3)
         ax.scatter(request.x, request.y, s=110, color="white", edgecolor="0.1", marker="*", zorder=4)
         shown = known.loc[known.subtopic >= 0, "subtopic"].nunique()
-        said = (
-            f": {len(known)} on topic, of {shown} kind{'' if shown == 1 else 's'}"
-            if (found.on_topic >= 0).all()
-            else ""
-        )
-        ax.set_title(f"{method}{said}", fontsize=8)
+        kinds = f"{shown} kind{'' if shown == 1 else 's'}"
+        said = f": {len(known)} on topic, {kinds}" if (found.on_topic >= 0).all() else ""
+        ax.set_title(f"{method}{said}", fontsize=7.5)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
     for ax in axes.flat[len(methods) :]:

@@ -36,7 +36,7 @@ def encoder_prefixes(frame: pd.DataFrame) -> Figure:
     kept = sorted(frame.prefix.unique())
     ax.set_xscale("log", base=2)
     ax.set(xticks=kept, xticklabels=kept, xlabel="dimensions kept (prefix of the unit vector)", ylabel="hit rate@10")
-    ax.legend(title="query", loc="center left", title_fontsize=8)
+    figure.legend(title="query", loc="outside right center", title_fontsize=8)
     return figure
 
 

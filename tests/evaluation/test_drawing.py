@@ -206,6 +206,7 @@ def test_each_figure_is_small_repeatable_and_described(name, folder):
     # A grid and text alone have few colourful pixels; data in the palette has more.
     saturation = np.ptp(np.asarray(image, int), axis=2)
     assert (saturation > 60).sum() > 300
+    assert edge(first) > 250
     assert len(drawing.FIGURES[name].alt) > 60
     assert not list((folder / "figures").glob("*.partial"))
 
@@ -322,8 +323,22 @@ def test_examples_mark_every_result_and_name_every_method():
 def test_a_map_has_a_panel_a_method_with_its_results():
     axes = drawing.FIGURES["on_map"].function(tables()["map.csv"]).axes
     assert [ax.get_title() for ax in axes if ax.get_title()] == [
-        f"{method}: 3 on topic, of 1 kind" for method in (claims.NO_FANOUT, claims.FOLM)
+        f"{method}: 3 on topic, 1 kind" for method in (claims.NO_FANOUT, claims.FOLM)
     ]
+
+
+def test_the_longest_title_of_a_map_is_not_cut_off(tmp_path):
+    answers = pd.DataFrame({"x": 0.0, "y": 0.0, "on_topic": 1, "subtopic": range(10)})
+    methods = claims.NO_FANOUT, claims.ZERO_SHOT, claims.FOLM, claims.DIFFUSION, "MMR", claims.MAXIMISER
+    frame = tables()["map.csv"].query("method == 'contents'")
+    pd.concat([frame, *(answers.assign(method=name) for name in methods)]).to_csv(tmp_path / "map.csv")
+    assert edge(drawing.draw("on_map", tmp_path).data) > 250
+
+
+def edge(png):
+    """The darkest grey at the rim of a picture, 0 to 255: what is dark there has been cut off."""
+    grey = np.asarray(PIL.Image.open(io.BytesIO(png)).convert("L"))
+    return min(side.min() for side in (grey[0], grey[-1], grey[:, 0], grey[:, -1]))
 
 
 def test_methods_are_told_apart_by_colour_and_by_marker():
