@@ -188,11 +188,11 @@ def _qualities(ax: Axes, trials: pd.DataFrame) -> None:
 
 def ablations(frame: pd.DataFrame) -> Figure:
     """What each part of the reward does: policies over training, means over fixed validation queries and seeds, with a
-    band from the lowest to the highest seed where three policies at most are compared. Columns: groundedness, diversity (Vendi / k) and alignment, the terms of
-    the reward; the share of nearest contents that differ; and the judge's quality of the fan-out alone, all in
-    hundredths. Rows: which terms are rewarded, by which weights, of which policy, with Vendi as printed, on which
-    scale, on how many samples, used how often. A policy keeps its colour in all rows. The numbers are in
-    ablations.csv."""
+    band from the lowest to the highest seed where three policies at most are compared. Columns: groundedness, diversity
+    (Vendi / k) and alignment, the terms of the reward; the share of nearest contents that differ; and the judge's
+    quality of the fan-out alone, all in hundredths. Rows: which terms are rewarded, by which weights, of which policy,
+    with Vendi as printed, on which scale, on how many samples, used how often. A policy keeps its colour in all rows.
+    The numbers are in ablations.csv."""
     panels = {"ground": "groundedness", "div": "diversity", "align": "alignment", "contents": "different contents"}
     panels |= {"quality": "quality, alone"}
     questions = dict.fromkeys(q for each in frame.questions.unique() for q in each.split(", "))
